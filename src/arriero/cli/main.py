@@ -1,0 +1,97 @@
+"""The command line: `arriero VERB ...`. Exit code 0: done; 2: the user's input is wrong; 130/143: stopped."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from arriero import __version__
+from arriero.cli import chat, init, model, report, run, runs
+from arriero.cli.stage_verb import STAGE_VERBS
+from arriero.errors import ArrieroError, Stopped
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One leaf of the command tree; `configure` is called only when the verb is asked for."""
+
+    summary: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+VERBS: dict[str, Verb] = {
+    "run": Verb("run a recipe; what is already made is reused", run.configure, run.run),
+    "init": Verb("write a recipe for your own text and chats", init.configure, init.run),
+    "report": Verb("write a run's report again", report.configure, report.run),
+    "chat": Verb("talk to a model in the terminal", chat.configure, chat.run),
+    "runs list": Verb("every run, and how far it is", runs.configure_list, runs.run_list),
+    "runs show": Verb("a run's stages, or one artifact's manifest", runs.configure_show, runs.run_show),
+    "runs lineage": Verb("what an artifact was made from", runs.configure_lineage, runs.run_lineage),
+    "runs gc": Verb("delete artifacts that no run names", runs.configure_gc, runs.run_gc),
+    "model export": Verb("write a model as a Hugging Face folder", model.configure_export, model.run_export),
+} | {verb.words: Verb(verb.summary, verb.configure, verb.run) for verb in STAGE_VERBS}
+
+GROUPS = {
+    "runs": "list, show and trace runs; collect garbage",
+    "data": "text and chat data",
+    "tokenizer": "tokenizers",
+    "model": "models in and out",
+    "prefer": "preference data",
+    "reward": "reward models",
+    "rlhf": "rejection sampling, PPO, Ghost Attention",
+    "safety": "safety tuning",
+    "eval": "evaluation",
+}
+
+
+def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
+    """The parser. Only the verb `asked` gets its options (all do when None), so that a start imports little."""
+    parser = argparse.ArgumentParser(
+        prog="arriero", description="The Llama 2 recipe, from raw web text to a safe chat model."
+    )
+    parser.add_argument("--version", action="version", version=f"arriero {__version__}")
+    top = parser.add_subparsers(metavar="VERB", required=True)
+    groups: dict[str, argparse._SubParsersAction[argparse.ArgumentParser]] = {}
+    for words, verb in VERBS.items():
+        group, _, leaf = words.rpartition(" ")
+        place = top
+        if group:
+            if group not in groups:
+                inner = top.add_parser(group, help=GROUPS[group], description=GROUPS[group])
+                groups[group] = inner.add_subparsers(metavar="VERB", required=True)
+            place = groups[group]
+        leaf_parser = place.add_parser(leaf, help=verb.summary, description=verb.summary)
+        leaf_parser.set_defaults(handler=verb.run)
+        if asked is None or asked == words:
+            verb.configure(leaf_parser)
+    return parser
+
+
+def _asked(arguments: Sequence[str]) -> str:
+    words = [argument for argument in arguments[:2] if not argument.startswith("-")]
+    two = " ".join(words)
+    return two if two in VERBS else "".join(words[:1])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses, calls, and turns a user's mistake into one paragraph and exit code 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        args = build_parser(_asked(given)).parse_args(given)
+        code: int = args.handler(args)
+    except ArrieroError as error:
+        print(f"arriero: {error}", file=sys.stderr)
+        return 2
+    except Stopped:
+        print("Stopped. Run the same command again to go on.", file=sys.stderr)
+        return 143
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

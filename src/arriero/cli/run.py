@@ -1,0 +1,42 @@
+"""`arriero run RECIPE`: the whole recipe; stages that are already made are reused."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from arriero.cli.common import add_runs_option, add_set_option, say
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path, metavar="RECIPE", help="TOML file, e.g. recipes/quickstart.toml")
+    add_set_option(parser, "sft.epochs=3")
+    parser.add_argument("--until", metavar="STAGE", help="make this stage and what it needs, and stop there")
+    add_runs_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from arriero.pipeline.finish import answer_prompts, write_report
+    from arriero.pipeline.machine import resolve_machine
+    from arriero.pipeline.plan import plan_recipe
+    from arriero.pipeline.recipe import load_recipe
+    from arriero.pipeline.runner import run_plan
+    from arriero.pipeline.runs import Runs
+
+    started = time.perf_counter()
+    recipe = load_recipe(args.recipe, args.overrides)
+    runs = Runs(args.runs)
+    machine = resolve_machine(recipe.run.machine, runs.root / "machine.json")
+    say(f"{recipe.run.name}: {machine.device}, {machine.dtype}, {machine.threads} threads")
+    plan = plan_recipe(recipe, machine, args.until)
+    saved = runs.save(recipe, plan)
+    made = run_plan(runs.store, plan, machine, say=say, show_progress=True)
+    report = write_report(runs, saved)
+    if recipe.run.model in made and recipe.run.ask:
+        for prompt, answer in answer_prompts(made[recipe.run.model], recipe.run.ask, machine):
+            print(f"\n> {prompt}\n{answer}")
+        sys.stdout.flush()
+    say(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes. The report: {report}")
+    if recipe.run.model in made:
+        say(f"Talk to the model: arriero chat {recipe.run.name}")
+    return 0

@@ -1,0 +1,94 @@
+"""Strict loading: TOML, `--set a.b=v`, and errors that name the nearest key."""
+
+import copy
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from arriero.config.schema import nested_config
+from arriero.errors import ConfigError, InputError
+
+C = TypeVar("C")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name: " Did you mean 'x'?" or the list of known names."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """The TOML file as a dict. Raises InputError if it is missing, ConfigError if it is not TOML."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}. Name a recipe, for instance recipes/quickstart.toml.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder. Name the recipe file in it.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}). Save the recipe as UTF-8.") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}. Mend that line.") from None
+
+
+def parse_override(text: str) -> tuple[list[str], Any]:
+    """`"sft.epochs=3"` -> (["sft", "epochs"], 3). The value is read as TOML, and as a plain string where that fails."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"The setting {text!r} is not of the form a.b=value. Write for instance --set sft.epochs=3.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    return [part.strip() for part in key.split(".")], parsed
+
+
+def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of `values` with every `a.b=v` set. Raises ConfigError where a path leads through a plain value."""
+    result = copy.deepcopy(dict(values))
+    for text in overrides:
+        path, value = parse_override(text)
+        place: Any = result
+        for depth, part in enumerate(path[:-1]):
+            place = place[int(part)] if isinstance(place, list) and part.isdigit() else place.setdefault(part, {})
+            if not isinstance(place, dict | list):
+                where = ".".join(path[: depth + 1])
+                raise ConfigError(f"--set {text}: {where} is a plain value, not a table. Set {where} itself.")
+        if isinstance(place, list):
+            raise ConfigError(f"--set {text}: {'.'.join(path[:-1])} is a list. Name an entry by its number first.")
+        place[path[-1]] = value
+    return result
+
+
+def parse(cls: type[C], values: Mapping[str, Any], where: str) -> C:
+    """`values` as the config `cls`. Raises ConfigError naming `where`, the key, and the remedy."""
+    try:
+        return TypeAdapter(cls).validate_python(dict(values))
+    except ValidationError as error:
+        raise ConfigError(_explain(cls, error, where)) from None
+
+
+def _explain(cls: type, error: ValidationError, where: str) -> str:
+    problem = error.errors(include_url=False)[0]
+    path = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "dataclass["))]
+    owner: type = cls
+    for part in path[:-1]:
+        info = owner.__pydantic_fields__.get(part)  # type: ignore[attr-defined]
+        inner = nested_config(info.annotation) if info is not None else None
+        if inner is None:
+            break
+        owner = inner
+    key = ".".join([where, *path])
+    known = owner.__pydantic_fields__  # type: ignore[attr-defined]
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"Unknown key {key}. {nearest(path[-1], known)}"
+    if problem["type"] == "missing":
+        return f"{key} is required and not set: {known[path[-1]].description if path[-1] in known else ''}."
+    return f"{key} is wrong: {problem['msg']} (got {problem['input']!r})."

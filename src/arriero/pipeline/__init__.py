@@ -1,0 +1,1 @@
+"""Recipes become a graph of stages; the runner makes what is missing."""

@@ -1,0 +1,106 @@
+"""`[[iteration]]`: one round of human feedback, unfolded into stages (Llama 2, section 3.2.3).
+
+An iteration named v1 makes, in this order and each only if its table is there:
+
+    v1-pairs        [iteration.pairs]        two models answer the preference prompts
+    v1-comparisons  [iteration.annotator]    the simulated annotator compares them; or, instead of these two,
+                    [iteration.comparisons]  people's comparisons, read from a file
+    v1-helpfulness  [iteration.helpfulness]  the reward models, trained on the comparisons of all rounds so far
+    v1-safety       [iteration.safety]
+    v1-picks        [iteration.picks]        rejection sampling from the newest model
+    v1              [iteration.tune]         fine-tuning of the base on the chat data and the picks of all rounds
+              or    [iteration.ppo]          PPO from the newest model
+
+A round without reward models uses those of the round before.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from arriero.config import nearest
+from arriero.errors import ConfigError
+
+TABLES = ("pairs", "annotator", "comparisons", "helpfulness", "safety", "picks", "tune", "ppo")
+KEYS = ("name", "chat", "base", "policy", "previous", *TABLES)
+
+
+@dataclass
+class _Rounds:
+    """What earlier rounds have made so far."""
+
+    newest: str | None = None
+    before: str | None = None
+    comparisons: list[str] = field(default_factory=list)
+    picks: list[str] = field(default_factory=list)
+    reward_models: dict[str, str] = field(default_factory=dict)
+    start: dict[str, str] = field(default_factory=dict)
+
+
+def unfold(iterations: Sequence[Mapping[str, Any]], taken: set[str], where: str) -> dict[str, dict[str, Any]]:
+    """The stages' tables, label -> table, of all iterations in order. Raises ConfigError naming the iteration."""
+    rounds = _Rounds()
+    tables: dict[str, dict[str, Any]] = {}
+    for number, iteration in enumerate(iterations, 1):
+        place = f"{where}: iteration {number}"
+        for key in iteration:
+            if key not in KEYS:
+                raise ConfigError(f"{place}: unknown key {key}. {nearest(key, KEYS)}")
+        name = iteration.get("name")
+        if not isinstance(name, str):
+            raise ConfigError(f'{place} has no name. Give it one, such as name = "v{number}".')
+        made = _unfold_one(name, iteration, rounds, place)
+        clash = (taken | set(tables)) & set(made)
+        if clash:
+            raise ConfigError(f"{place}: the recipe has another stage called {sorted(clash)[0]!r}. Rename one.")
+        tables |= made
+    return tables
+
+
+def _unfold_one(name: str, iteration: Mapping[str, Any], rounds: _Rounds, place: str) -> dict[str, dict[str, Any]]:
+    for key in ("chat", "base"):
+        rounds.start[key] = iteration.get(key, rounds.start.get(key, ""))
+        if not rounds.start[key]:
+            raise ConfigError(
+                f'{place}: set {key} = "<label>" ({"the prompts" if key == "chat" else "what is tuned"}).'
+            )
+    policy = iteration.get("policy", rounds.newest)
+    previous = iteration.get("previous", rounds.before)
+    if policy is None:
+        raise ConfigError(f'{place}: the first iteration needs policy = "<label>", the model it starts from.')
+    chat, tables = rounds.start["chat"], {}
+
+    def add(part: str, stage: str, inputs: dict[str, Any], table: str | None = None) -> str:
+        label = f"{name}-{part}" if part else name
+        tables[label] = {"stage": stage, "inputs": inputs, **iteration[table or part]}
+        return label
+
+    if "pairs" in iteration:
+        if previous is None:
+            raise ConfigError(f'{place}: pairs need two models. Set previous = "<label>", the version before.')
+        pairs = add("pairs", "preference.sample", {"models": [previous, policy], "chat": chat})
+        judged = {"annotator": {}} | dict(iteration)
+        label = f"{name}-comparisons"
+        inputs = {"pairs": pairs, "chat": chat}
+        tables[label] = {"stage": "preference.simulate", "inputs": inputs, **judged["annotator"]}
+        rounds.comparisons.append(label)
+    if "comparisons" in iteration:
+        rounds.comparisons.append(add("comparisons", "preference.import", {}))
+    for kind in ("helpfulness", "safety"):
+        if kind in iteration:
+            judge = {"base": policy, "comparisons": list(rounds.comparisons)}
+            rounds.reward_models[kind] = add(kind, "reward.train", judge)
+            tables[rounds.reward_models[kind]]["kind"] = kind
+    judges = rounds.reward_models
+    if ("picks" in iteration or "ppo" in iteration) and set(judges) != {"helpfulness", "safety"}:
+        raise ConfigError(f"{place}: no reward models yet. Add [iteration.helpfulness] and [iteration.safety].")
+    if "picks" in iteration:
+        rounds.picks.append(add("picks", "rlhf.rejection_sampling", {"policy": policy, "chat": chat, **judges}))
+    if ("tune" in iteration) == ("ppo" in iteration):
+        raise ConfigError(f"{place}: an iteration makes its model by [iteration.tune] or by [iteration.ppo]: give one.")
+    if "tune" in iteration:
+        add("", "train.sft", {"base": rounds.start["base"], "dialogues": [chat, *rounds.picks]}, "tune")
+    else:
+        add("", "rlhf.ppo", {"policy": policy, "chat": chat, **judges}, "ppo")
+    rounds.newest, rounds.before = name, policy
+    return tables

@@ -1,0 +1,175 @@
+"""Plans and runs, on stages of the test's own: reuse, what goes stale, failure, resumption."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arriero.artifacts import Input, Inputs, Machine, Stage, StageContext, Store
+from arriero.artifacts.files import write_atomic, write_json
+from arriero.config import InputPath, config, setting
+from arriero.errors import ConfigError, InputError, Stopped
+from arriero.pipeline import plan, runner
+from arriero.pipeline.recipe import Recipe, build_recipe
+from arriero.pipeline.runs import Runs
+
+MACHINE = Machine()
+
+
+@config
+class SourceConfig:
+    file: InputPath = setting(..., "text")
+    repeat: int = setting(1, "copies")
+    every: float = setting(1.0, "interval", operational=True)
+    seed: int = setting(0, "seed")
+
+
+@config
+class JoinConfig:
+    between: str = setting("", "separator")
+
+
+def source(cfg: SourceConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
+    text = Path(cfg.file).read_text() * cfg.repeat
+    if text.startswith("bad"):
+        write_atomic(context.out / "half", "half")
+        raise InputError("bad text")
+    write_atomic(context.out / "text", text)
+    return {"characters": len(text)}
+
+
+def join(cfg: JoinConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
+    parts = {label: (a.path / "text").read_text() for label, a in inputs.many("parts").items()}
+    context.check_stop()
+    write_json(context.out / "labels.json", list(parts))
+    write_atomic(context.out / "text", cfg.between.join(parts.values()))
+    return {"parts": len(parts)}
+
+
+STAGES = {
+    "source": Stage("source", SourceConfig, (), "text", source),
+    "join": Stage("join", JoinConfig, (Input("parts", "text", many=True),), "text", join),
+}
+TABLES: dict[str, Any] = {
+    "name": "r",
+    "a": {"stage": "source", "file": "a.txt"},
+    "b": {"stage": "source", "file": "b.txt"},
+    "ab": {"stage": "join", "inputs": {"parts": ["a", "b"]}},
+    "abb": {"stage": "join", "inputs": {"parts": ["ab", "b"]}},
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(plan, "stage_named", lambda name, where: STAGES[name])
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "b.txt").write_text("two")
+
+
+def recipe(folder: Path, *overrides: str) -> Recipe:
+    return build_recipe(TABLES, overrides, folder, "test.toml")
+
+
+def ids(folder: Path, *overrides: str, machine: Machine = MACHINE) -> dict[str, str]:
+    return {p.label: p.id for p in plan.plan_recipe(recipe(folder, *overrides), machine)}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {label for label in before if before[label] != after[label]}
+
+
+def test_a_field_makes_exactly_what_is_downstream_stale(tmp_path: Path) -> None:
+    before = ids(tmp_path)
+    assert changed(before, ids(tmp_path, "a.repeat=2")) == {"a", "ab", "abb"}
+    assert changed(before, ids(tmp_path, "abb.between='-'")) == {"abb"}
+    assert changed(before, ids(tmp_path, "a.every=9")) == set()
+    assert changed(before, ids(tmp_path, "seed=5")) == set(before)
+    assert changed(before, ids(tmp_path, machine=Machine(dtype="bfloat16"))) == set(before)
+    assert changed(before, ids(tmp_path, machine=Machine(threads=7))) == set()
+    (tmp_path / "b.txt").write_text("three")
+    assert changed(before, ids(tmp_path)) == {"b", "ab", "abb"}
+
+
+def test_moving_a_file_changes_nothing(tmp_path: Path) -> None:
+    before = ids(tmp_path)
+    (tmp_path / "a.txt").rename(tmp_path / "moved.txt")
+    assert changed(before, ids(tmp_path, "a.file=moved.txt")) == set()
+
+
+def test_a_second_run_makes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    said: list[str] = []
+    for _ in range(2):
+        planned = plan.plan_recipe(recipe(tmp_path), MACHINE)
+        made = runner.run_plan(store, planned, MACHINE, say=said.append, show_progress=False)
+    assert said[-1] == "0 stages made, 4 reused."
+    assert (made["abb"].path / "text").read_text() == "onetwotwo"
+    assert made["abb"].manifest.inputs == {"parts": {"ab": made["ab"].id, "b": made["b"].id}}
+    assert made["a"].manifest.timings["wall_seconds"] >= 0
+    assert made["a"].manifest.metrics == {"characters": 3}
+
+
+def test_until_makes_what_is_needed_and_no_more(tmp_path: Path) -> None:
+    assert [p.label for p in plan.plan_recipe(recipe(tmp_path), MACHINE, until="ab")] == ["a", "b", "ab"]
+    with pytest.raises(ConfigError, match="Did you mean 'abb'"):
+        plan.plan_recipe(recipe(tmp_path), MACHINE, until="abbb")
+
+
+def test_a_stage_that_fails_leaves_no_artifact(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("bad")
+    store = Store(tmp_path / "store")
+    planned = plan.plan_recipe(recipe(tmp_path), MACHINE)
+    with pytest.raises(InputError, match="bad text"):
+        runner.run_plan(store, planned, MACHINE, say=lambda _: None, show_progress=False)
+    assert [p.label for p in planned if store.has(p.id)] == ["a"]
+
+
+def test_a_stop_keeps_what_is_done(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    planned = plan.plan_recipe(recipe(tmp_path), MACHINE, until="ab")
+    for step in planned[:2]:
+        runner.run_stage(store, step, MACHINE)
+    with pytest.raises(Stopped):
+        runner.run_stage(store, planned[2], MACHINE, stop_requested=lambda: True)
+    assert not store.has(planned[2].id)
+    assert runner.run_stage(store, planned[2], MACHINE).manifest.metrics == {"parts": 2}
+
+
+def test_a_damaged_artifact_is_made_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    planned = plan.plan_recipe(recipe(tmp_path), MACHINE)
+    made = runner.run_plan(store, planned, MACHINE, say=lambda _: None, show_progress=False)
+    (made["a"].path / "text").unlink()
+    again = runner.run_plan(store, planned, MACHINE, say=lambda _: None, show_progress=False)
+    assert (again["a"].path / "text").read_text() == "one"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"stage": "join"}, "needs the input 'parts'"),
+        ({"stage": "join", "inputs": {"prats": "a"}}, "Did you mean 'parts'"),
+        ({"stage": "source", "file": "none.txt"}, "no file or folder"),
+        ({"stage": "source", "file": "a.txt", "repat": 2}, "Did you mean 'repeat'"),
+    ],
+)
+def test_a_wrong_stage_is_found_before_anything_runs(tmp_path: Path, table: dict[str, Any], message: str) -> None:
+    wrong = build_recipe({**TABLES, "wrong": table}, [], tmp_path, "test.toml")
+    with pytest.raises((ConfigError, InputError), match=message):
+        plan.plan_recipe(wrong, MACHINE)
+
+
+def test_gc_keeps_what_runs_name(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    for override in ("a.repeat=1", "a.repeat=2"):
+        planned = plan.plan_recipe(recipe(tmp_path, override), MACHINE)
+        runs.save(recipe(tmp_path, override), planned)
+        runner.run_plan(runs.store, planned, MACHINE, say=lambda _: None, show_progress=False)
+    kept = {p.id for p in planned}
+    assert len(runs.store.ids()) == 7
+    assert set(runs.store.ids()) - set(runs.unreferenced()) == kept
+    assert runs.artifact("r:ab").id == dict(runs.load("r").stages)["ab"]
+    with pytest.raises(InputError, match="Did you mean 'abb'"):
+        runs.artifact("r:abbb")
+    with pytest.raises(InputError, match="no run 'q'"):
+        runs.load("q")
