@@ -1,9 +1,10 @@
 """What a run does when its stages are made: the report, and three answers of the final model."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import tomli_w
 import torch
 
 from arriero.artifacts import Artifact, Machine
@@ -11,20 +12,35 @@ from arriero.dialogue import first_user
 from arriero.generation import SamplingConfig, answer
 from arriero.model import load_model
 from arriero.pipeline.runs import Run, Runs
-from arriero.report import RunView, StageView, build_report
+from arriero.report.build import build_report
+from arriero.report.view import RunView
 
 
 def write_report(runs: Runs, run: Run) -> Path:
     """Writes the report over the stages that are made; returns its path."""
-    stages = []
-    for label, id in run.stages.items():
-        if runs.store.has(id):
-            artifact = runs.store.artifact(id)
-            manifest = asdict(artifact.manifest)
-            stages.append(StageView(label, artifact.manifest.stage, id, manifest, artifact.path))
+    stages = {label: runs.store.artifact(id) for label, id in run.stages.items() if runs.store.has(id)}
     path = run.folder / "report.html"
-    build_report(RunView(run.name, run.recipe, stages), path)
+    build_report(RunView(run.name, run.recipe, resolved_toml(run, stages), stages), path)
     return path
+
+
+def resolved_toml(run: Run, stages: dict[str, Artifact]) -> str:
+    """The recipe as TOML with iterations unfolded and, where a stage is made, every default filled in."""
+    tables = {key: value for key, value in run.recipe.items() if key not in run.stages}
+    for label in run.stages:
+        table = run.recipe[label]
+        config = stages[label].manifest.config if label in stages else {}
+        tables[label] = {"stage": table["stage"], "inputs": table.get("inputs", {})} | config
+    plain = _without_nulls(tables)
+    assert isinstance(plain, dict)
+    return tomli_w.dumps(plain)
+
+
+def _without_nulls(value: Any) -> Any:
+    """TOML has no null: an optional field that is off is left out."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def answer_prompts(model: Artifact, prompts: Sequence[str], machine: Machine) -> list[tuple[str, str]]:

@@ -81,8 +81,7 @@ def _unfold_one(name: str, iteration: Mapping[str, Any], rounds: _Rounds, place:
         pairs = add("pairs", "preference.sample", {"models": [previous, policy], "chat": chat})
         judged = {"annotator": {}} | dict(iteration)
         label = f"{name}-comparisons"
-        inputs = {"pairs": pairs, "chat": chat}
-        tables[label] = {"stage": "preference.simulate", "inputs": inputs, **judged["annotator"]}
+        tables[label] = {"stage": "preference.simulate", "inputs": {"pairs": pairs}, **judged["annotator"]}
         rounds.comparisons.append(label)
     if "comparisons" in iteration:
         rounds.comparisons.append(add("comparisons", "preference.import", {}))

@@ -1,0 +1,1 @@
+"""Bytes on disk, bounds checked first: GGUF and safetensors."""

@@ -1,0 +1,41 @@
+"""The table that every data step takes and returns.
+
+A step is a pure function Table -> Table on `SCHEMA`: it may rewrite `text` or `language`, and it drops a document by
+giving it a `reason`. It never removes, adds or reorders rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+# `source` is a name in the crawl's sources.json and `kind` its SourceKind; `module` is the unit that is held out whole.
+# `text` is HTML before the extraction step and plain text after it. `language` is empty until known. `reason` is null
+# while the document is kept.
+SCHEMA = pa.schema(
+    [(name, pa.large_string()) for name in ("id", "source", "kind", "url", "module", "text", "language", "reason")]
+)
+# What the corpus stores of a document.
+STORED = ("id", "source", "url", "module", "text")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A named step. `whole` marks steps that must see all documents at once; the others see batches of them."""
+
+    name: str
+    run: Callable[[pa.Table], pa.Table]
+    whole: bool = False
+
+
+def documents_table(rows: list[dict[str, str | None]]) -> pa.Table:
+    """Rows with the columns of SCHEMA; `language` and `reason` may be missing."""
+    return pa.Table.from_pylist([{"language": "", "reason": None} | row for row in rows], schema=SCHEMA)
+
+
+def with_columns(table: pa.Table, **columns: object) -> pa.Table:
+    """`table` with the named columns replaced by the given values (Arrow arrays or sequences of str | None)."""
+    for name, values in columns.items():
+        array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, pa.large_string())
+        table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), array.cast(pa.large_string()))
+    return table

@@ -1,0 +1,196 @@
+"""The evaluation's units of work: reading, sampling and scoring, one model in memory at a time.
+
+Every unit's rows depend on the config and the unit alone, so a killed evaluation goes on to the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from arriero.artifacts import Artifact, Machine, StageContext, run_units
+from arriero.artifacts.files import read_jsonl
+from arriero.dialogue import Prompt
+from arriero.eval.bits_per_byte import Document, document_bits
+from arriero.generation import SamplingConfig, answer, generate, response_logprobs
+from arriero.model import LoadedModel, load_model
+from arriero.reward import RewardModel, load_reward_model
+
+CHUNK = 64  # prompts in a unit: as many as are sampled side by side
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One model's share of a phase: items [start, stop) of the phase's list."""
+
+    label: str
+    start: int
+    stop: int
+
+
+def units_of(labels: Sequence[str], items: int) -> list[Unit]:
+    """All units of one label before the next, so that each model is loaded once."""
+    starts = range(0, items, CHUNK)
+    return [Unit(label, start, min(start + CHUNK, items)) for label in labels for start in starts]
+
+
+def unit_seed(seed: int, index: int) -> int:
+    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+
+
+class Shelf:
+    """Holds the one model that was asked for last, so that no two lie in memory."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._id = ""
+        self._held: LoadedModel | RewardModel | None = None
+
+    def model(self, artifact: Artifact) -> LoadedModel:
+        if self._id != artifact.id:
+            self._held = None
+            self._held = load_model(artifact, self._machine, dtype=getattr(torch, self._machine.dtype))
+            self._id = artifact.id
+        assert isinstance(self._held, LoadedModel)
+        return self._held
+
+    def reward_model(self, artifact: Artifact) -> RewardModel:
+        if self._id != artifact.id:
+            self._held = None
+            self._held = load_reward_model(artifact, self._machine)
+            self._id = artifact.id
+        assert isinstance(self._held, RewardModel)
+        return self._held
+
+
+def heldout_bits(
+    context: StageContext,
+    shelf: Shelf,
+    versions: Mapping[str, Artifact],
+    documents: Sequence[Document],
+    window: tuple[int, int],
+) -> dict[str, list[float]]:
+    """-log2 p of each document, by version. `window` is (context, overlap) in tokens."""
+
+    def work(_: int, unit: Unit) -> list[dict[str, Any]]:
+        texts = [document.text for document in documents[unit.start : unit.stop]]
+        bits = document_bits(shelf.model(versions[unit.label]), texts, *window)
+        return [{"version": unit.label, "bits": value} for value in bits]
+
+    return _by_version(context, "heldout_bits", units_of(list(versions), len(documents)), work, "bits", "documents")
+
+
+def sampled_answers(
+    context: StageContext,
+    shelf: Shelf,
+    versions: Mapping[str, Artifact],
+    prompts: Sequence[Prompt],
+    sampling: SamplingConfig,
+    seed: int,
+) -> dict[str, list[str]]:
+    """Every version's answer to every prompt, by version."""
+
+    def work(index: int, unit: Unit) -> list[dict[str, Any]]:
+        dialogues = [prompt.dialogue for prompt in prompts[unit.start : unit.stop]]
+        texts = answer(shelf.model(versions[unit.label]), dialogues, sampling, seed=unit_seed(seed, index))
+        return [{"version": unit.label, "text": text} for text in texts]
+
+    return _by_version(context, "sampled", units_of(list(versions), len(prompts)), work, "text", "answers")
+
+
+def reward_scores(
+    context: StageContext,
+    shelf: Shelf,
+    reward_models: Mapping[str, Artifact],
+    prompts: Sequence[Prompt],
+    answers: Mapping[str, Sequence[str]],
+) -> dict[str, dict[str, list[float]]]:
+    """Logits of each reward model for every answer: reward model -> version -> prompt."""
+    dialogues = [
+        prompt.dialogue.with_answer(text)
+        for texts in answers.values()
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]
+
+    def work(_: int, unit: Unit) -> list[dict[str, Any]]:
+        scores_B = shelf.reward_model(reward_models[unit.label]).score(dialogues[unit.start : unit.stop])
+        return [{"version": unit.label, "score": score} for score in scores_B.float().tolist()]
+
+    units = units_of(list(reward_models), len(dialogues))
+    flat = _by_version(context, "scored", units, work, "score", "answers")
+    return {
+        kind: {
+            version: scores[place * len(prompts) : (place + 1) * len(prompts)] for place, version in enumerate(answers)
+        }
+        for kind, scores in flat.items()
+    }
+
+
+def log_ratios(
+    context: StageContext,
+    shelf: Shelf,
+    versions: Mapping[str, Artifact],
+    reference: Artifact,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    seed: int,
+) -> dict[str, list[float]]:
+    """log p_version - log p_reference of answers that each version samples at temperature 1, by version.
+
+    Their mean is an unbiased estimate of KL(version || reference) over an answer of at most `max_new_tokens` tokens.
+    The end-of-turn token is left out of both.
+    """
+    sampling = SamplingConfig(temperature=1.0, top_p=1.0, max_new_tokens=max_new_tokens)
+
+    def sample(index: int, unit: Unit) -> list[dict[str, Any]]:
+        loaded = shelf.model(versions[unit.label])
+        rendered = [loaded.chat_format.render_prompt(p.dialogue) for p in prompts[unit.start : unit.stop]]
+        stop_ids = loaded.chat_format.stop_ids
+        completions = generate(
+            loaded.model, rendered, sampling, stop_ids=stop_ids, seed=unit_seed(seed, index), streams=CHUNK
+        )
+        responses = [list(completion.ids) for completion in completions]
+        own = summed_logprobs(loaded, rendered, responses)
+        return [
+            {"version": unit.label, "prompt": p, "response": r, "logprob": logprob}
+            for p, r, logprob in zip(rendered, responses, own, strict=True)
+        ]
+
+    path = run_units(context, "drift", units_of(list(versions), len(prompts)), sample, unit="samples", size=_size)
+    drawn = [row for _, row in read_jsonl(path)]
+
+    def compare(_: int, unit: Unit) -> list[dict[str, Any]]:
+        rows = drawn[unit.start : unit.stop]
+        theirs = summed_logprobs(shelf.model(reference), [r["prompt"] for r in rows], [r["response"] for r in rows])
+        return [
+            {"version": row["version"], "log_ratio": row["logprob"] - logprob}
+            for row, logprob in zip(rows, theirs, strict=True)
+        ]
+
+    ratios = _by_version(context, "log_ratios", units_of(["reference"], len(drawn)), compare, "log_ratio", "samples")
+    path.unlink()
+    return ratios
+
+
+def summed_logprobs(loaded: LoadedModel, prompts: list[list[int]], responses: list[list[int]]) -> list[float]:
+    """log p(response | prompt) of each; 0 for an empty response."""
+    logprobs = response_logprobs(loaded.model, prompts, responses)
+    return [float(logprobs_T.double().sum()) for logprobs_T in logprobs]
+
+
+def _size(unit: Unit) -> int:
+    return unit.stop - unit.start
+
+
+def _by_version(
+    context: StageContext, name: str, units: Sequence[Unit], work: Any, column: str, counted: str
+) -> dict[str, list[Any]]:
+    """Runs the units, then gathers `column` by version. The joined file is no result, so it does not stay in `out`."""
+    path = run_units(context, name, units, work, unit=counted, size=_size)
+    gathered: dict[str, list[Any]] = {}
+    for _, row in read_jsonl(path):
+        gathered.setdefault(row["version"], []).append(row[column])
+    path.unlink()
+    return gathered

@@ -1,0 +1,1 @@
+"""Other projects' model files: their names and layouts, to and from ours."""

@@ -1,0 +1,1 @@
+"""Safety beyond the reward: context distillation (RECIPE 9)."""

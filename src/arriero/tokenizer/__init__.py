@@ -1,0 +1,20 @@
+"""Text to ids and back, and the one place where dialogues become ids."""
+
+from arriero.tokenizer.chat_format import ChatFormat, Rendered, load_chat_format, save_chat_format
+from arriero.tokenizer.export import export_huggingface_tokenizer
+from arriero.tokenizer.storage import load_tokenizer, save_tokenizer, tokenizer_from_gguf, tokenizer_from_huggingface
+from arriero.tokenizer.tokenizer import StreamDecoder, Tokenizer
+
+__all__ = [
+    "ChatFormat",
+    "Rendered",
+    "StreamDecoder",
+    "Tokenizer",
+    "export_huggingface_tokenizer",
+    "load_chat_format",
+    "load_tokenizer",
+    "save_chat_format",
+    "save_tokenizer",
+    "tokenizer_from_gguf",
+    "tokenizer_from_huggingface",
+]

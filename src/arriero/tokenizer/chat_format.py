@@ -1,0 +1,179 @@
+"""Dialogues to ids: the one place where turns get their tags and control tokens.
+
+llama2 (RECIPE section 11): every finished turn is BOS + "[INST] {user} [/INST] {answer} " + EOS; the system text opens
+the first user message; contents are stripped. The tags are plain text, so user text that holds them is refused.
+chatml (SmolLM2's own): "<|im_start|>{role}\\n{content}<|im_end|>\\n" with control tokens, which no text can yield.
+
+The answer is encoded apart from the prompt, as a model meets it when it continues the prompt. Only an answer that
+starts with white space could have other ids if prompt and answer were encoded together.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arriero.artifacts.files import read_json, write_json
+from arriero.dialogue import Dialogue, Message, Role
+from arriero.errors import ArtifactError, InputError
+from arriero.tokenizer.tokenizer import Tokenizer
+
+CHAT_FILE = "chat.json"
+
+# The system prompt where a dialogue has none. Llama 2's was removed after its release, to cut false refusals.
+DEFAULT_SYSTEM = {
+    "llama2": "",
+    "chatml": "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
+}
+
+_LLAMA2_TAGS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
+_TURN_START, _TURN_END = "<|im_start|>", "<|im_end|>"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A dialogue as ids; `loss_mask` is True on the tokens of trained answers, their end-of-turn token included."""
+
+    ids: list[int]
+    loss_mask: list[bool]
+
+
+class ChatFormat:
+    """A chat format bound to a tokenizer.
+
+    stop_ids: the ids that end an answer when sampling
+    end_of_turn_id: the one of them that ends each answer in `render`
+    Raises InputError if the name is unknown or the tokenizer lacks the control tokens that the format needs.
+    """
+
+    def __init__(self, name: str, tokenizer: Tokenizer, default_system: str | None = None) -> None:
+        """`default_system`: the system text of dialogues without one; None: the format's own; "": no system text."""
+        if name not in DEFAULT_SYSTEM:
+            raise InputError(f"There is no chat format {name!r}; choose one of {', '.join(sorted(DEFAULT_SYSTEM))}.")
+        self.name = name
+        self.tokenizer = tokenizer
+        self.default_system = DEFAULT_SYSTEM[name] if default_system is None else default_system
+        if name == "llama2":
+            if tokenizer.bos_id is None or not tokenizer.leading_space:
+                raise InputError("The chat format llama2 needs a SentencePiece tokenizer with BOS; use chatml.")
+            self.end_of_turn_id = tokenizer.eos_id
+        else:
+            missing = [token for token in (_TURN_START, _TURN_END) if token not in tokenizer.control]
+            if missing:
+                raise InputError(
+                    f"The chat format chatml needs the control tokens {_TURN_START} and {_TURN_END}; the tokenizer "
+                    f"lacks {', '.join(missing)}. Use llama2."
+                )
+            self.end_of_turn_id = tokenizer.control[_TURN_END]
+        self.stop_ids = frozenset({self.end_of_turn_id, tokenizer.eos_id})
+
+    def render(self, dialogue: Dialogue) -> Rendered:
+        """A whole dialogue. Raises InputError unless it ends with an answer, or if a text holds the format's tags.
+
+        The ids start with `render_prompt` of the dialogue without its last answer.
+        """
+        if dialogue.messages[-1].role is not Role.ASSISTANT:
+            raise InputError("A dialogue to train on or to score must end with an answer of the assistant.")
+        return self._render(dialogue)
+
+    def render_prompt(self, dialogue: Dialogue) -> list[int]:
+        """Ids up to where the assistant's text starts. Raises InputError unless the last turn is the user's."""
+        if dialogue.messages[-1].role is not Role.USER:
+            raise InputError("A prompt must end with a message of the user.")
+        return self._render(dialogue).ids
+
+    def _render(self, dialogue: Dialogue) -> Rendered:
+        rendered = Rendered([], [])
+        system = self.default_system if dialogue.system is None else dialogue.system
+        turns = [message for message in dialogue.messages if message.role is not Role.SYSTEM]
+        (self._llama2 if self.name == "llama2" else self._chatml)(rendered, system, turns)
+        return rendered
+
+    def _llama2(self, out: Rendered, system: str, turns: Sequence[Message]) -> None:
+        bos, eos = self.tokenizer.bos_id, self.tokenizer.eos_id
+        assert bos is not None
+        opening = f"<<SYS>>\n{_plain(system).strip()}\n<</SYS>>\n\n" if system.strip() else ""
+        for message in turns:
+            if message.role is Role.USER:
+                prompt = f"[INST] {opening}{_plain(message.content).strip()} [/INST]"
+                _add(out, [bos, *self.tokenizer.encode(prompt)], False)
+                opening = ""
+            else:
+                # The tokenizer itself puts the space in front that parts the answer from the tag.
+                _add(out, [*self.tokenizer.encode(f"{message.content.strip()} "), eos], message.trained)
+
+    def _chatml(self, out: Rendered, system: str, turns: Sequence[Message]) -> None:
+        start, end = self.tokenizer.control[_TURN_START], self.tokenizer.control[_TURN_END]
+        encode = self.tokenizer.encode
+        between = encode("\n")
+        if system:
+            _add(out, [start, *encode(f"system\n{system}"), end, *between], False)
+        for message in turns:
+            if message.role is Role.USER:
+                _add(out, [start, *encode(f"user\n{message.content}"), end, *between], False)
+                _add(out, [start, *encode("assistant\n")], False)
+            else:
+                _add(out, [*encode(message.content), end], message.trained)
+                _add(out, between, False)
+
+    def jinja(self) -> str:
+        """The format as the Jinja template that `transformers` keeps in `chat_template`."""
+        default = json.dumps(self.default_system, ensure_ascii=False)
+        return (_LLAMA2_JINJA if self.name == "llama2" else _CHATML_JINJA).replace("DEFAULT", default)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "default_system": self.default_system}
+
+
+def _add(out: Rendered, ids: list[int], counts: bool) -> None:
+    out.ids.extend(ids)
+    out.loss_mask.extend([counts] * len(ids))
+
+
+def _plain(text: str) -> str:
+    """The text of a user or system message, which must not hold Llama 2's tags: they would pass for turns."""
+    found = [tag for tag in _LLAMA2_TAGS if tag in text]
+    if found:
+        around = text[max(0, text.index(found[0]) - 30) :]
+        raise InputError(f"A message holds the chat format's own tag {found[0]}, near {around!r:.80}. Remove the tag.")
+    return text
+
+
+def save_chat_format(chat_format: ChatFormat, folder: Path) -> None:
+    """Writes `chat.json` into `folder`."""
+    write_json(folder / CHAT_FILE, chat_format.to_json())
+
+
+def load_chat_format(folder: Path, tokenizer: Tokenizer) -> ChatFormat:
+    """Raises ArtifactError if `folder` holds no chat format that fits the tokenizer."""
+    path = folder / CHAT_FILE
+    try:
+        stored = read_json(path)
+        return ChatFormat(stored["name"], tokenizer, stored["default_system"])
+    except (InputError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is missing or damaged ({error!s}). Make the artifact again.") from error
+
+
+# The turns of `_llama2` and `_chatml`, for other programs. DEFAULT is the default system text as a string literal.
+_LLAMA2_JINJA = (
+    "{%- set ns = namespace(system=DEFAULT) -%}"
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'system' -%}{%- set ns.system = message['content'] -%}"
+    "{%- elif message['role'] == 'user' -%}"
+    "{{- bos_token + '[INST] ' -}}"
+    "{%- if ns.system | trim -%}{{- '<<SYS>>\\n' + ns.system | trim + '\\n<</SYS>>\\n\\n' -}}{%- endif -%}"
+    "{{- message['content'] | trim + ' [/INST]' -}}"
+    "{%- set ns.system = '' -%}"
+    "{%- else -%}{{- ' ' + message['content'] | trim + ' ' + eos_token -}}{%- endif -%}"
+    "{%- endfor -%}"
+)
+_CHATML_JINJA = (
+    "{%- if messages[0]['role'] != 'system' and DEFAULT -%}"
+    "{{- '<|im_start|>system\\n' + DEFAULT + '<|im_end|>\\n' -}}{%- endif -%}"
+    "{%- for message in messages -%}"
+    "{%- if message['role'] != 'system' or message['content'] -%}"
+    "{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' -}}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+)

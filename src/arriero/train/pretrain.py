@@ -1,0 +1,143 @@
+"""Stage train.pretrain: next-token training on shards, from scratch or continued.
+
+Source: Llama 2 (arXiv:2307.09288) section 2.2: AdamW (0.9, 0.95, eps 1e-5), cosine with 2000 steps of warm-up down to
+10% of the peak, weight decay 0.1, clipping at 1.0; global batch of 4M tokens, context 4096.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from arriero.artifacts import Artifact, Input, Inputs, Stage, StageContext
+from arriero.config import config, resolved, setting
+from arriero.data.reader import ShardReader
+from arriero.errors import ConfigError
+from arriero.model import LoraConfig, ModelConfig, Transformer, add_lora, load_weights, new_model, save_model
+from arriero.tokenizer import load_tokenizer
+from arriero.train.loop import fit
+from arriero.train.loss import language_model_loss
+from arriero.train.optimizer import OptimizerConfig
+from arriero.train.packing import TokenBatch
+from arriero.train.step import check_batch_sizes
+from arriero.train.tracking import final_mean, read_series
+
+
+@config
+class NewModelConfig:
+    """The shape of a new model; its vocabulary is the tokenizer's, its context sequence_length."""
+
+    dim: int = setting(..., "width of the residual stream", ge=2)
+    n_layers: int = setting(..., "number of blocks", ge=1)
+    n_heads: int = setting(..., "query heads", ge=1)
+    n_kv_heads: int = setting(..., "key and value heads", ge=1)
+    ffn_dim: int = setting(..., "width of the feed-forward's hidden layer", ge=1)
+    norm_eps: float = setting(1e-5, "added to the mean square in RMSNorm", gt=0)
+    rope_theta: float = setting(10000.0, "base of the rotary embedding's wavelengths", gt=0)
+    tied_embeddings: bool = setting(False, "whether the output layer is the embedding matrix (paper: no)")
+
+
+@config
+class PretrainConfig:
+    """Pretraining from scratch (`model`, with a tokenizer as input) or continued (with a base model as input)."""
+
+    model: NewModelConfig | None = setting(None, "shape of the new model; null continues the base")
+    tokens: int = setting(..., "tokens to train on, rounded up to whole steps (paper: 2T)", unit="tokens", ge=1)
+    sequence_length: int = setting(256, "tokens a sequence (paper: 4096)", unit="tokens", ge=2)
+    micro_batch_size: int = setting(8, "sequences that go through the model at once", unit="sequences", ge=1)
+    global_batch_size: int = setting(8, "sequences a step (paper: 4M tokens)", unit="sequences", ge=1)
+    optimizer: OptimizerConfig = setting(OptimizerConfig(lr=3e-4, warmup_fraction=0.05), "AdamW and its schedule")
+    lora: LoraConfig | None = setting(None, "train adapters on the base instead of all weights")
+    seed: int = setting(1, "initial weights and order of the windows", ge=0)
+    checkpoint_interval: float = setting(60.0, "between checkpoints, at least", unit="s", gt=0, operational=True)
+
+    def __post_init__(self) -> None:
+        check_batch_sizes(self.global_batch_size, self.micro_batch_size)
+        if self.model is not None and self.lora is not None:
+            raise ConfigError("lora needs a base model to adapt: leave out `lora` or `model`.")
+
+    @property
+    def steps(self) -> int:
+        return -(-self.tokens // (self.global_batch_size * self.sequence_length))
+
+
+def starting_model(cfg: PretrainConfig, tokenizer: Artifact | None, base: Artifact | None) -> Transformer:
+    """The new or the loaded model, fp32 on the CPU. Raises ConfigError unless exactly one way to start is given."""
+    if (tokenizer is None) == (base is None) or (cfg.model is None) == (base is None):
+        raise ConfigError(
+            "train.pretrain starts either from scratch, with the input `tokenizer` and the field `model`, or from the "
+            "input `base` without the field `model`: give one of the two, not "
+            + ", ".join(
+                name
+                for name, given in {"tokenizer": tokenizer, "base": base, "model": cfg.model}.items()
+                if given is not None
+            )
+            + "."
+        )
+    if tokenizer is not None and cfg.model is not None:
+        vocab_size = load_tokenizer(tokenizer.path).vocab_size
+        shape = ModelConfig(**resolved(cfg.model), vocab_size=vocab_size, max_seq_len=cfg.sequence_length)
+        return new_model(shape, cfg.seed)
+    assert base is not None
+    model = load_weights(base)
+    if cfg.sequence_length > model.config.max_seq_len:
+        raise ConfigError(
+            f"sequence_length ({cfg.sequence_length}) is longer than the base model's context "
+            f"({model.config.max_seq_len}); lower it."
+        )
+    return model if cfg.lora is None else add_lora(model, cfg.lora, cfg.seed)
+
+
+def window_batch(windows_BT1: torch.Tensor) -> TokenBatch:
+    """Every token of a window but its first is a target."""
+    tokens, targets = windows_BT1[:, :-1], windows_BT1[:, 1:]
+    return TokenBatch(tokens, targets, torch.ones_like(tokens, dtype=torch.bool), trained_tokens=tokens.numel())
+
+
+def run(cfg: PretrainConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
+    """Trains and saves the model. Metrics: steps, tokens, parameters, final_loss (mean of the last tenth of steps)."""
+    tokenizer, base = inputs.maybe("tokenizer"), inputs.maybe("base")
+    model = starting_model(cfg, tokenizer, base).to(context.machine.device)
+    reader = ShardReader(inputs.one("shards").path, cfg.sequence_length, cfg.seed)
+    if reader.vocab_size != model.config.vocab_size:
+        raise ConfigError(
+            f"The shards were made with a vocabulary of {reader.vocab_size}, the model has {model.config.vocab_size}: "
+            f"give data.shards the same tokenizer or model as train.pretrain."
+        )
+
+    def micro_batches(step: int) -> list[TokenBatch]:
+        windows = torch.from_numpy(reader.batch(step, cfg.global_batch_size))
+        return [window_batch(part).to(context.machine.device) for part in torch.split(windows, cfg.micro_batch_size)]
+
+    fit(
+        model,
+        steps=cfg.steps,
+        micro_batches=micro_batches,
+        loss=partial(language_model_loss, model),
+        optimizer=cfg.optimizer,
+        context=context,
+        checkpoint_interval=cfg.checkpoint_interval,
+    )
+    source = base if base is not None else tokenizer
+    assert source is not None
+    save_model(context.out, model, source=source.path, base=base)
+    return {
+        "steps": cfg.steps,
+        "tokens": cfg.steps * cfg.global_batch_size * cfg.sequence_length,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "final_loss": final_mean(read_series(context.out / "series.jsonl"), "loss"),
+    }
+
+
+STAGE = Stage(
+    name="train.pretrain",
+    config=PretrainConfig,
+    inputs=(
+        Input("shards", kind="shards"),
+        Input("tokenizer", kind="tokenizer", optional=True),
+        Input("base", kind="model", optional=True),
+    ),
+    output="model",
+    run=run,
+)

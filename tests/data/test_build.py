@@ -1,0 +1,157 @@
+"""data.build on small crawls: what is planted is caught, the funnel adds up, the same crawl gives the same bytes."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_crawl import documents, prose, write_crawl
+
+from arriero.data.build import STAGE, BuildConfig
+from arriero.data.documents import Step, with_columns
+from arriero.data.engine import BATCH_DOCUMENTS, run_step
+from arriero.data.funnel import Funnel
+from arriero.errors import ConfigError, InputError
+from stages import artifact, context, inputs
+
+QUESTION = "When the last train has left, who waters the flowers on the window sill?"
+GERMAN = "Das ist ein ganz gewöhnlicher Satz über das Wetter, den niemand für englisch halten wird. " * 8
+
+
+def build(root: Path, cfg: BuildConfig, **crawl: Any) -> tuple[Path, dict[str, Any]]:
+    source = artifact(root, "crawl")
+    write_crawl(source.path, **crawl)
+    given = context(root / "work")
+    return given.out, STAGE.run(cfg, inputs(crawl=source), given)
+
+
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    return {row["url" if "url" in row else "id"]: row for row in pq.read_table(path).to_pylist()}
+
+
+def planted() -> dict[str, Any]:
+    contact = "Write to jane.doe@acme.org, call +1 (212) 555-0123, card 4111 1111 1111 1111, "
+    contact += "DE89370400440532013000, 93.184.216.34."
+    people = " ".join(f"person{n}@home{n}.net +1 212 555 {n:04d}" for n in range(20))
+    pages = [
+        {"url": "https://good.example/1", "text": prose(1)},
+        {"url": "https://good.example/contact", "text": prose(2) + "\n\n" + contact},
+        {"url": "https://good.example/copy", "text": prose(1).replace("The ", "the ")},
+        {"url": "https://good.example/near", "text": prose(1).replace("the old", "that old", 1) + " So it was."},
+        {"url": "https://www.people.example/1", "text": prose(3) + people},
+        {"url": "https://people.example/2", "text": prose(4)},
+        {"url": "https://good.example/de", "text": GERMAN},
+        {"url": "https://good.example/short", "text": "Home of the page."},
+        {"url": "https://good.example/quiz", "text": prose(5) + "\n\n" + QUESTION + "\n\n" + prose(6)},
+        {"url": "https://good.example/held", "text": prose(7), "module": "held"},
+        {"url": "https://good.example/leak", "text": prose(7) + " And more of it.", "module": "m"},
+        {"url": "https://good.example/gone", "text": prose(8), "status": "410 Gone"},
+    ]
+    return {"pages": pages, "rows": [{"text": prose(9)}, {"text": prose(10)}], "heldout": ["held"]}
+
+
+def test_planted_documents_are_caught_and_the_funnel_adds_up(tmp_path: Path) -> None:
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"question": QUESTION, "answer": "The guard."}) + "\n")
+    out, metrics = build(tmp_path, BuildConfig(evaluation_questions=questions, epochs={"ref": 2.5}), **planted())
+    train, dropped = rows_of(out / "train.parquet"), pq.read_table(out / "dropped.parquet").to_pylist()
+    funnel = json.loads((out / "funnel.json").read_text())
+    found = {
+        "https://good.example/contact", "https://good.example/near", "https://r.example/0", "https://r.example/1"
+    }  # fmt: skip
+    assert set(train) == found
+    contact = "Write to [EMAIL], call [PHONE], card [CARD], [IBAN], [IP]."
+    assert train["https://good.example/contact"]["text"].endswith(contact)
+    assert set(rows_of(out / "heldout.parquet")) == {"https://good.example/held"}
+    assert sorted((row["step"], row["reason"]) for row in dropped) == [
+        ("decontamination", "evaluation_ngram"),
+        ("exact_duplicates", "exact_duplicate"),
+        ("extract", "http_status"),
+        ("language", "language_de"),
+        ("near_duplicates", "near_duplicate"),
+        ("near_duplicates", "near_duplicate_of_heldout"),
+        ("pii", "pii_site"),
+        ("pii", "pii_site"),
+        ("quality", "too_short"),
+    ]
+    assert [step["step"] for step in funnel["steps"]] == [
+        "extract", "language", "quality", "pii", "exact_duplicates", "near_duplicates", "decontamination",
+    ]  # fmt: skip
+    assert (funnel["documents_in"], funnel["documents_out"], len(dropped)) == (14, 5, 9)
+    assert funnel["by_source"]["ref"] == {"in": 2, "out": 2, "dropped": {}}
+    assert metrics["train_bytes"] == sum(len(row["text"].encode()) for row in train.values())
+    mixture = {row["name"]: row for row in json.loads((out / "mixture.json").read_text())["sources"]}
+    assert (mixture["ref"]["epochs"], mixture["web"]["epochs"]) == (2.5, 1.0)
+
+
+def test_the_same_crawl_gives_the_same_bytes_in_whatever_order_its_rows_stand(tmp_path: Path) -> None:
+    crawl = planted()
+    first, _ = build(tmp_path / "a", BuildConfig(), **crawl)
+    again, _ = build(tmp_path / "b", BuildConfig(), **crawl)
+    names = sorted(path.name for path in first.iterdir())
+    assert names == ["dropped.parquet", "funnel.json", "heldout.parquet", "mixture.json", "train.parquet"]
+    for name in names:
+        assert (first / name).read_bytes() == (again / name).read_bytes()
+    rows = [{"id": f"r{n}", "url": f"https://r.example/{n}", "text": prose(20 + n)} for n in range(5)]
+    orders = [build(tmp_path / str(n), BuildConfig(), pages=[], rows=rows[::step])[0] for n, step in enumerate((1, -1))]
+    assert (orders[0] / "train.parquet").read_bytes() == (orders[1] / "train.parquet").read_bytes()
+
+
+def test_an_empty_corpus_names_the_step_that_dropped_most(tmp_path: Path) -> None:
+    short = [{"url": f"https://a.example/{n}", "text": f"Page {n} of the site."} for n in range(3)]
+    german = [{"url": "https://a.example/de", "text": GERMAN}]
+    with pytest.raises(InputError, match=r"of 4 documents none is left; the step `quality` dropped 3 \(too_short 3\)"):
+        build(tmp_path / "a", BuildConfig(), pages=[*short, *german])
+    assert not list((tmp_path / "a" / "work" / "out").iterdir()), "nothing half-written"
+    with pytest.raises(InputError, match="holds no document"):
+        build(tmp_path / "b", BuildConfig(), pages=[])
+    with pytest.raises(InputError, match="1 are left, all held out"):
+        build(tmp_path / "c", BuildConfig(), pages=[], rows=[{"text": prose(1), "module": "held"}], heldout=["held"])
+
+
+def test_an_unknown_source_in_epochs_is_an_error_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'wiki'"):
+        build(tmp_path, BuildConfig(epochs={"wiki": 2.0}), pages=[])
+
+
+@given(st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=12), st.integers(0, 2**32), st.integers(1, 4))
+def test_funnel_adds_up_for_any_drops(sources: list[str], seed: int, count: int) -> None:
+    table = documents([f"t{n}" for n in range(len(sources))], source=sources)
+    draw = random.Random(seed)
+
+    def drop(table: pa.Table) -> pa.Table:
+        return with_columns(table, reason=[draw.choice([None, None, "x", "y"]) for _ in range(table.num_rows)])
+
+    funnel, left = Funnel.of(table), table
+    for number in range(count):
+        left, dropped = run_step(Step(f"s{number}", drop, whole=True), left)
+        funnel.add(f"s{number}", left, dropped)
+    report = funnel.to_json(left.slice(0, 1), left.slice(1))
+    assert report["documents_in"] == len(sources) == report["documents_out"] + funnel.dropped_table().num_rows
+    assert sum(row["out"] for row in report["by_source"].values()) == left.num_rows
+    with pytest.raises(AssertionError):
+        funnel.to_json(left, table)  # documents that the funnel does not know of
+
+
+def test_batched_steps_see_every_document_once_and_keep_order() -> None:
+    table = documents([f"text {n}" for n in range(2 * BATCH_DOCUMENTS + 5)])
+    sizes: list[int] = []
+
+    def work(batch: pa.Table) -> pa.Table:
+        sizes.append(batch.num_rows)
+        drops = ["odd" if int(text.split()[1]) % 2 else None for text in batch["text"].to_pylist()]
+        return with_columns(batch, text=[text + "!" for text in batch["text"].to_pylist()], reason=drops)
+
+    kept, dropped = run_step(Step("work", work), table)
+    assert max(sizes) <= BATCH_DOCUMENTS
+    assert sum(sizes) == table.num_rows
+    texts = dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    for part in (kept, dropped):
+        assert part["id"].to_pylist() == sorted(part["id"].to_pylist())
+        assert [texts[row["id"]] + "!" for row in part.to_pylist()] == part["text"].to_pylist()
+    assert dropped.num_rows == BATCH_DOCUMENTS + 2
