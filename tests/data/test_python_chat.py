@@ -12,17 +12,18 @@ import pytest
 from arriero.artifacts import Inputs, Machine, StageContext
 from arriero.artifacts.files import read_json, read_jsonl, tree_digest
 from arriero.config import parse
-from arriero.data import chat_files, python_chat, stdlib
+from arriero.data import chat_files, prompt_lists, python_chat, stdlib
 from arriero.data.chat_files import ChatFilesConfig
 from arriero.data.prompt_lists import Split, read_pairs, read_unsafe
-from arriero.data.python_chat import PythonChatConfig, apportion, deal
+from arriero.data.python_chat import PythonChatConfig, apportion
 from arriero.data.python_docs import read_docs
 from arriero.data.python_questions import Question, excerpt, first_sentence, questions
+from arriero.data.safety_prompts import deal
 from arriero.dialogue import Dialogue, Prompt, PromptKind, Role, read_dialogues, read_prompts
 from arriero.errors import ConfigError, InputError
 from arriero.taxonomy import AttackVector, RiskCategory
 
-PROMPTS = Path(__file__).parents[2] / "recipes" / "prompts"
+PROMPTS = prompt_lists.FOLDER
 LISTS = {name: str(PROMPTS / f"{name}.jsonl") for name in ("unsafe", "borderline", "general")}
 FILES = ("preference", "rl", "test")
 
@@ -300,6 +301,23 @@ def test_a_users_prompts_keep_kind_and_reference_and_show_no_path(tmp_path: Path
     assert found["plain"].kind is PromptKind.CLOSED_BOOK
     assert found["named"].id == "mine"
     assert str(tmp_path) not in "".join(path.read_text() for path in out.glob("*.jsonl"))
+
+
+def test_the_safety_lists_join_a_users_chats_with_their_own_split(tmp_path: Path) -> None:
+    lists = {name: LISTS[name] for name in ("unsafe", "borderline")}
+    chats = [turn(f"question {i}", f"answer {i}") for i in range(10)]
+    out = own_chats(tmp_path / "a", chats, **lists, unsafe_prompts=12, borderline_prompts=8)
+    for name in FILES:
+        kinds = Counter(prompt.kind for prompt in prompts(out, name))
+        assert kinds == {"closed_book": 1 if name == "test" else 9, "unsafe": 12, "borderline": 8}
+    taught = {last_turn(dialogue) for dialogue in read_dialogues(out / "sft.jsonl")}
+    assert len(taught) == 9 + 12 + 8
+    requests = {
+        name: {r.text for r in read_unsafe(Path(LISTS["unsafe"])).requests if r.split is name} for name in Split
+    }
+    asked = {name: {last_turn(p.dialogue) for p in prompts(out, name) if p.safety} for name in FILES}
+    assert asked["test"] <= requests[Split.TEST]
+    assert asked["preference"] | asked["rl"] <= requests[Split.TRAIN] - taught
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.artifacts.files import read_jsonl, write_jsonl
+from arriero.data import prompt_lists
 from arriero.dialogue import Prompt, PromptKind, first_user
 from arriero.errors import InputError
 from arriero.preference.record import Pair, Rating, read_comparisons
@@ -142,8 +143,7 @@ def test_a_prompt_without_a_true_answer_is_refused_with_the_remedy() -> None:
 
 def test_the_hand_written_refusals_are_seen_to_refuse_explain_and_offer_a_safe_way() -> None:
     """The lists that refusals are put together from, and the patterns that judge them, must not drift apart."""
-    lists = Path(__file__).parents[2] / "recipes" / "prompts" / "unsafe.jsonl"
-    rows = [row for _, row in read_jsonl(lists)]
+    rows = [row for _, row in read_jsonl(prompt_lists.FOLDER / "unsafe.jsonl")]
     openings, reasons, offers = (
         [row["text"] for row in rows if row["part"] == part] for part in ("opening", "reason", "alternative")
     )

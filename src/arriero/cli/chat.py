@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     loaded = load_model(runs.artifact(name), machine, dtype=getattr(torch, machine.dtype))
     sampling = SamplingConfig(temperature=args.temperature, top_p=args.top_p, max_new_tokens=args.max_new_tokens)
     say(f"{name}. {HELP}")
-    system, messages, turn = args.system, [], 0
+    system, turn = args.system, 0
+    messages: list[Message] = []
     while True:
         if sys.stdin.isatty():
             print("\n> ", end="", flush=True)

@@ -1,11 +1,14 @@
 """data.chat_files: a user's own chats, and optionally prompts, as a chat artifact."""
 
+from pathlib import Path
 from typing import Any
 
 from arriero.artifacts import Inputs, Stage, StageContext
 from arriero.artifacts.files import read_jsonl
 from arriero.config import InputPath, config, setting
-from arriero.data.chat_layout import Chat, content_id, gatt_dialogues, generator, prompt_of
+from arriero.data.chat_layout import Chat, content_id, gatt_dialogues, prompt_of
+from arriero.data.prompt_lists import UnsafeList, read_pairs, read_unsafe
+from arriero.data.safety_prompts import safety_prompts, shuffled
 from arriero.data.sources import seeded_fraction
 from arriero.dialogue import Dialogue, Message, Prompt, PromptKind, Role, read_dialogues
 from arriero.errors import InputError
@@ -19,6 +22,10 @@ class ChatFilesConfig:
     prompts: InputPath | None = setting(
         None, 'JSONL of {"messages": [...]} ending with the user; "kind", "safety" and "reference" are optional'
     )
+    unsafe: InputPath | None = setting(None, "JSONL of unsafe requests and the parts of refusals, to teach safety")
+    borderline: InputPath | None = setting(None, "JSONL of harmless questions that look unsafe, with answers")
+    unsafe_prompts: int = setting(40, "unsafe requests, at most, in each of SFT, preferences, RL and evaluation", ge=0)
+    borderline_prompts: int = setting(20, "the same of harmless look-alikes", ge=0)
     heldout_share: float = setting(0.1, "share of chats and prompts held out for evaluation, at least one", gt=0, lt=1)
     gatt_dialogues: int = setting(40, "dialogues for Ghost Attention, made by joining turns of the chats", ge=0)
     gatt_test_dialogues: int = setting(10, "the same, of held-out chats", ge=0)
@@ -27,38 +34,50 @@ class ChatFilesConfig:
 
 def run(cfg: ChatFilesConfig, _: Inputs, context: StageContext) -> dict[str, Any]:
     """Raises InputError naming file and line, or the file if it holds fewer than two chats or prompts."""
-    chats = _chats(cfg)
-    held = _held(cfg, {content_id(chat, PromptKind.CLOSED_BOOK) for chat in chats}, str(cfg.chats))
+    chats = read_chats(cfg.chats)
+    held = _held(cfg, {content_id(chat, PromptKind.CLOSED_BOOK) for chat in chats}, cfg.chats)
     train = [chat for chat in chats if content_id(chat, PromptKind.CLOSED_BOOK) not in held]
     test = [chat for chat in chats if content_id(chat, PromptKind.CLOSED_BOOK) in held]
-    generator(cfg.seed, "order").shuffle(train)
     if cfg.prompts is None:
         train_prompts, test_prompts = [_as_prompt(chat) for chat in train], [_as_prompt(chat) for chat in test]
     else:
-        prompts = _prompts(cfg)
-        held = _held(cfg, {prompt.id for prompt in prompts}, str(cfg.prompts))
+        prompts = read_own_prompts(cfg.prompts)
+        held = _held(cfg, {prompt.id for prompt in prompts}, cfg.prompts)
         train_prompts = [prompt for prompt in prompts if prompt.id not in held]
         test_prompts = [prompt for prompt in prompts if prompt.id in held]
+    safety = _safety(cfg)
+    taught = [prompt.dialogue.with_answer(prompt.reference) for prompt in safety.pop("sft")]
     gatt = gatt_dialogues(_turns(train), cfg.gatt_dialogues, 2, 8, cfg.seed, "train")
     gatt_test = gatt_dialogues(_turns(test), cfg.gatt_test_dialogues, 2, 8, cfg.seed, "test")
-    by_file = {"preference": train_prompts, "rl": train_prompts, "test": test_prompts}
-    return Chat(train, by_file, gatt, gatt_test).write(context.out)
+    own = {"preference": train_prompts, "rl": train_prompts, "test": test_prompts}
+    by_file = {name: own[name] + safety[name] for name in own}
+    return Chat(shuffled(train + taught, cfg.seed, "order"), by_file, gatt, gatt_test).write(context.out)
 
 
-def _chats(cfg: ChatFilesConfig) -> list[Dialogue]:
-    chats = read_dialogues(cfg.chats)
-    for (line, _), chat in zip(read_jsonl(cfg.chats), chats, strict=True):
+def _safety(cfg: ChatFilesConfig) -> dict[str, list[Prompt]]:
+    """The prompts of the safety lists that each file takes; none where a list is not given."""
+    unsafe = read_unsafe(cfg.unsafe) if cfg.unsafe is not None else UnsafeList((), (), ())
+    listed = safety_prompts(unsafe, read_pairs(cfg.borderline) if cfg.borderline is not None else [], cfg.seed)
+    return {
+        name: [prompt for prompt, _ in pool.unsafe[: cfg.unsafe_prompts]] + pool.borderline[: cfg.borderline_prompts]
+        for name, pool in listed.items()
+    }
+
+
+def read_chats(path: Path) -> list[Dialogue]:
+    """The dialogues, equal ones once. Raises InputError naming the line of one that does not end with an answer."""
+    chats = read_dialogues(path)
+    for (line, _), chat in zip(read_jsonl(path), chats, strict=True):
         if not (chat.answer or "").strip():
-            raise InputError(f"{cfg.chats}:{line}: a chat must end with an answer of the assistant that is not empty.")
+            raise InputError(f"{path}:{line}: a chat must end with an answer of the assistant that is not empty.")
     return list({content_id(chat, PromptKind.CLOSED_BOOK): chat for chat in chats}.values())
 
 
-def _prompts(cfg: ChatFilesConfig) -> list[Prompt]:
-    """The prompts, equal ones once; a prompt without id gets one from its content."""
-    assert cfg.prompts is not None
+def read_own_prompts(path: Path) -> list[Prompt]:
+    """The prompts, equal ones once; one without id gets an id from its content. Raises InputError naming the line."""
     prompts: dict[str, Prompt] = {}
-    for line, row in read_jsonl(cfg.prompts):
-        where = f"{cfg.prompts}:{line}"
+    for line, row in read_jsonl(path):
+        where = f"{path}:{line}"
         prompt = Prompt.from_json(row, where)
         name = str(row["id"]) if "id" in row else content_id(prompt.dialogue, prompt.kind)
         named = Prompt(name, prompt.dialogue, prompt.kind, prompt.safety, prompt.reference)
@@ -67,7 +86,7 @@ def _prompts(cfg: ChatFilesConfig) -> list[Prompt]:
     return list(prompts.values())
 
 
-def _held(cfg: ChatFilesConfig, names: set[str], file: str) -> set[str]:
+def _held(cfg: ChatFilesConfig, names: set[str], file: Path) -> set[str]:
     """The names that are held out: a seeded share, at least one."""
     if len(names) < 2:
         raise InputError(f"{file} holds {len(names)} distinct row(s); at least two are needed, since one is held out.")

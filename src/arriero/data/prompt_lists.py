@@ -17,7 +17,7 @@ from arriero.taxonomy import AttackVector, RiskCategory
 
 E = TypeVar("E", bound=StrEnum)
 
-
+FOLDER = Path(__file__).parent / "prompts"  # the lists that come with the package
 REFUSAL_PARTS = ("opening", "reason", "alternative")  # in this order
 
 

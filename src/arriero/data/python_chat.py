@@ -9,23 +9,23 @@ stand in for them.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from arriero.artifacts import Inputs, Stage, StageContext
 from arriero.artifacts.files import write_json, write_jsonl
 from arriero.config import InputPath, config, setting
 from arriero.data import stdlib
 from arriero.data.chat_layout import Chat, gatt_dialogues, generator, prompt_of
-from arriero.data.prompt_lists import REFUSAL_PARTS, Pair, Request, Split, UnsafeList, read_pairs, read_unsafe
+from arriero.data.prompt_lists import Pair, Split, UnsafeList, read_pairs, read_unsafe
 from arriero.data.python_docs import ItemKind, read_docs
 from arriero.data.python_questions import Question, closed_book, multi_turn, questions, with_docs
+from arriero.data.safety_prompts import FILES, deal, safety_prompts, shuffled
 from arriero.data.sources import HELDOUT_SEED, HELDOUT_SHARE, heldout_modules
-from arriero.dialogue import Dialogue, Prompt, PromptKind, first_user
+from arriero.dialogue import Dialogue, Prompt, PromptKind
 from arriero.errors import ConfigError
 
-T = TypeVar("T")
 RISKS_FILE, SPLIT_FILE = "risks.jsonl", "split.json"
 TURNS = (2, 2, 2, 2, 3, 3, 3, 4, 4, 5)  # the length of a short dialogue is drawn from these
 GATT_TURNS = (4, 8)
@@ -123,54 +123,18 @@ def run(cfg: PythonChatConfig, _: Inputs, context: StageContext) -> dict[str, An
     }
 
 
-def deal(material: Sequence[T], seed: int, name: str) -> dict[str, tuple[list[T], list[T]]]:
-    """Training material for each file: a third of its own, and what it may take once its own is used up.
-
-    SFT takes nothing else; preferences and RL take each other's.
-    """
-    shuffled = _shuffled(material, seed, name)
-    sft, preference, rl = (shuffled[start::3] for start in range(3))
-    return {"sft": (sft, []), "preference": (preference, rl), "rl": (rl, preference)}
-
-
 def _pools(
     cfg: PythonChatConfig, train: list[Question], test: list[Question], unsafe: UnsafeList, borderline: list[Pair]
 ) -> dict[str, Pool]:
     """What each file draws from."""
-    requests = deal([r for r in unsafe.requests if r.split is Split.TRAIN], cfg.seed, "unsafe")
-    pairs = deal([p for p in borderline if p.split is Split.TRAIN], cfg.seed, "borderline")
-    dealt = deal(train, cfg.seed, "questions")
-    requests["test"] = (_shuffled([r for r in unsafe.requests if r.split is Split.TEST], cfg.seed, "unsafe"), [])
-    pairs["test"] = (_shuffled([p for p in borderline if p.split is Split.TEST], cfg.seed, "borderline"), [])
-    dealt["test"] = (_shuffled(test, cfg.seed, "questions"), [])
-    pools = {}
-    for name in ("sft", "preference", "rl", "test"):
-        made = [item for part in requests[name] for item in _unsafe_prompts(part, unsafe, name, cfg.seed)]
-        listed = [pair for part in pairs[name] for pair in part]
-        asked = [prompt_of(first_user(p.question).with_answer(p.answer), PromptKind.BORDERLINE) for p in listed]
-        pools[name] = Pool(name, [question for part in dealt[name] for question in part], made, asked)
-    return pools
-
-
-def _unsafe_prompts(
-    requests: list[Request], unsafe: UnsafeList, name: str, seed: int
-) -> list[tuple[Prompt, dict[str, str]]]:
-    """Prompts with their tags: every request in its own words, then the wrapped ones."""
-    variants = [unsafe.variants(request) for request in requests]
-    wrapped = _shuffled([request for _, *others in variants for request in others], seed, f"wrapped-{name}")
-    made = []
-    for request in [own for own, *_ in variants] + wrapped:
-        rng = generator(seed, name, request.text)
-        refusal = " ".join(rng.choice(unsafe.refusal_parts(request, part)) for part in REFUSAL_PARTS)
-        tag = {"risk": str(request.risk), "attack": str(request.attack), "theme": request.theme}
-        made.append((prompt_of(first_user(request.text).with_answer(refusal), PromptKind.UNSAFE), tag))
-    return made
-
-
-def _shuffled(material: Sequence[T], seed: int, name: str) -> list[T]:
-    shuffled = list(material)
-    generator(seed, "shuffle", name).shuffle(shuffled)
-    return shuffled
+    listed = safety_prompts(unsafe, borderline, cfg.seed)
+    dealt = deal(train, cfg.seed, "questions") | {"test": (shuffled(test, cfg.seed, "questions"), [])}
+    return {
+        name: Pool(
+            name, [question for part in dealt[name] for question in part], listed[name].unsafe, listed[name].borderline
+        )
+        for name in FILES
+    }
 
 
 def apportion(total: int, weights: dict[PromptKind, float]) -> dict[PromptKind, int]:
@@ -199,7 +163,7 @@ def draw(pool: Pool, count: int, cfg: PythonChatConfig) -> list[Prompt]:
     prompts = dialogues + unsafe + borderline + closed + given
     if not prompts:
         raise ConfigError(f"There is no material for the {pool.name} prompts. Change test_share, seed or the lists.")
-    return _shuffled(prompts, cfg.seed, f"order-{pool.name}")
+    return shuffled(prompts, cfg.seed, f"order-{pool.name}")
 
 
 def _ask(
@@ -216,7 +180,7 @@ def _dialogues(pool: Pool, count: int, seed: int) -> tuple[list[Prompt], list[Qu
         if question.item.kind is not ItemKind.MODULE:
             by_module.setdefault(question.item.module, []).append(question)
     rng = generator(seed, "dialogues", pool.name)
-    modules = _shuffled(sorted(by_module), seed, f"modules-{pool.name}")
+    modules = shuffled(sorted(by_module), seed, f"modules-{pool.name}")
     prompts: list[Prompt] = []
     used: set[str] = set()
     while modules and len(prompts) < count:

@@ -14,12 +14,13 @@ from arriero.generation.engine import WIDTH, pad_right, rounded
 from arriero.generation.prefixes import Group, shared_prefixes
 from arriero.model import Transformer
 
+# Tokens read in one pass, padding included.
 TOKEN_BUDGET = 2048
 # Positions whose logits are held at once.
 LOGIT_ROWS = 512
 
 
-def length_batches(lengths: Sequence[int], budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
+def length_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Indices of rows in batches of like length, shortest first: at most `budget` tokens with padding, or one row."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
@@ -42,12 +43,12 @@ def last_hidden(model: Transformer, rows: Sequence[Sequence[int]]) -> Tensor:
     result = torch.empty(len(rows), model.config.dim, device=model.device)
     groups = shared_prefixes(rows)
     alone = [group.members[0] for group in groups if not group.shared]
-    for batch in length_batches([len(rows[i]) for i in alone]):
+    for batch in length_batches([len(rows[i]) for i in alone], TOKEN_BUDGET):
         members = [alone[i] for i in batch]
         tokens_BT = pad_right([rows[i] for i in members], model.device)
         result[members] = _at_ends(model.hidden(tokens_BT), [len(rows[i]) for i in members])
     families = [group for group in groups if group.shared]
-    for batch in length_batches([group.shared for group in families]):
+    for batch in length_batches([group.shared for group in families], TOKEN_BUDGET):
         _continue_families(model, rows, [families[i] for i in batch], result)
     return result
 
@@ -62,7 +63,7 @@ def _continue_families(
     model.hidden(tokens_UP, cache=recorder)
     sources = [(source, member) for source, family in enumerate(families) for member in family.members]
     rests = [rows[member][len(prefixes[source]) :] for source, member in sources]
-    for batch in length_batches([len(rest) for rest in rests]):
+    for batch in length_batches([len(rest) for rest in rests], TOKEN_BUDGET):
         tokens_BT = pad_right([rests[i] for i in batch], model.device)
         sources_B = torch.tensor([sources[i][0] for i in batch], device=model.device)
         lengths_B = torch.tensor([len(prefixes[sources[i][0]]) for i in batch], device=model.device)
@@ -94,7 +95,7 @@ def response_logprobs(
         raise ValueError("every prompt needs at least one token")
     rows = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
     result: list[Tensor] = [torch.empty(0)] * len(rows)
-    for batch in length_batches([len(row) for row in rows]):
+    for batch in length_batches([len(row) for row in rows], TOKEN_BUDGET):
         hidden_BTD = model.hidden(pad_right([rows[i] for i in batch], model.device))
         # The hidden state at position t predicts the token at t + 1.
         states = torch.cat([hidden_BTD[b, len(prompts[i]) - 1 : len(rows[i]) - 1] for b, i in enumerate(batch)])

@@ -8,7 +8,7 @@ Shapes: legend in rollout.py; V vocabulary.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -20,15 +20,6 @@ from arriero.generation import SamplingConfig, inference_copy
 from arriero.model import LoadedModel, LoraConfig, ScalarHead, Transformer, adapters_off, add_lora
 from arriero.rlhf.rollout import MicroBatch, Sampled, collate, sample_answers
 from arriero.train.step import autocast
-
-
-@dataclass(frozen=True)
-class Estimates:
-    """Of the counted tokens of a micro-batch, each (N,): log-probability, entropy in nats (no gradient), value."""
-
-    logprobs_N: Tensor
-    entropy_N: Tensor
-    values_N: Tensor
 
 
 class Policy:
@@ -62,15 +53,10 @@ class Policy:
         prompt_ids = [self.loaded.chat_format.render_prompt(d) for d in dialogues]
         return collate(prompts, prompt_ids, samples, self.loaded.chat_format.end_of_turn_id)
 
-    def estimate(self, micro: MicroBatch) -> Estimates:
-        """Teacher-forced estimates of the policy as it is now, with gradients to policy and value head."""
+    def estimate(self, micro: MicroBatch) -> tuple[Tensor, Tensor]:
+        """Teacher-forced (log-probabilities, values) of the counted tokens, each (N,), with a graph."""
         hidden_ND, logits_NV = self._states(self.model, micro)
-        with torch.no_grad():
-            log_p_NV = logits_NV.detach().log_softmax(dim=1)
-            entropy_N = -(log_p_NV.exp() * log_p_NV).sum(dim=1)
-            del log_p_NV
-        values_N = self.value_head(hidden_ND.detach()[None])[0]
-        return Estimates(_chosen(logits_NV, micro), entropy_N, values_N)
+        return _chosen(logits_NV, micro), self.value_head(hidden_ND.detach()[None])[0]
 
     @torch.no_grad()
     def ref_logprobs(self, micro: MicroBatch) -> Tensor:

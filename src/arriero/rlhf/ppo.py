@@ -167,19 +167,19 @@ class Trainer:
     ) -> tuple[Rollout, dict[str, float]]:
         """The policy's and the reference's estimates before the update, and the advantages that follow."""
         mask_BR = sampled.response_mask_BR
-        logprobs_BR, ref_BR, values_BR, entropy_BR = (torch.zeros(mask_BR.shape) for _ in range(4))
+        logprobs_BR, ref_BR, values_BR = (torch.zeros(mask_BR.shape) for _ in range(3))
         for micro in (micro for batch in batches for micro in batch):
-            estimates = self.policy.estimate(micro)
-            logprobs_BR[micro.rows] = micro.scattered(estimates.logprobs_N.cpu())
-            values_BR[micro.rows] = micro.scattered(estimates.values_N.cpu())
-            entropy_BR[micro.rows] = micro.scattered(estimates.entropy_N.cpu())
+            logprobs_N, values_N = self.policy.estimate(micro)
+            logprobs_BR[micro.rows] = micro.scattered(logprobs_N.cpu())
+            values_BR[micro.rows] = micro.scattered(values_N.cpu())
             ref_BR[micro.rows] = micro.scattered(self.policy.ref_logprobs(micro).cpu())
         rewards_BR = token_rewards(score_B, kl_k1(logprobs_BR, ref_BR), mask_BR, self.cfg.kl_coef)
         advantages_BR, returns_BR = gae(rewards_BR, values_BR, mask_BR, self.cfg.gae_lambda)
         rollout = Rollout(sampled, logprobs_BR, values_BR, whiten(advantages_BR, mask_BR), returns_BR)
         return rollout, {
             "kl": float(sequence_kl(kl_k3(logprobs_BR, ref_BR), mask_BR).mean()),
-            "entropy": float(masked_mean(entropy_BR, mask_BR)),
+            # Of the distributions that the tokens were drawn from, so its mean is minus the log-probabilities' mean.
+            "entropy": -float(masked_mean(logprobs_BR, mask_BR)),
             "length": float(mask_BR.sum(dim=1).float().mean()),
         }
 
@@ -199,9 +199,8 @@ class Trainer:
     def _backward(self, rollout: Rollout, micro: MicroBatch) -> dict[str, float]:
         """Adds the gradients of the micro-batch's summed losses; returns the sums."""
         cfg, rows, mask_BR = self.cfg, micro.rows, micro.response_mask_BR
-        estimates = self.policy.estimate(micro)
-        logprobs_BR = micro.scattered(estimates.logprobs_N.cpu())
-        values_BR = micro.scattered(estimates.values_N.cpu())
+        logprobs_N, values_N = self.policy.estimate(micro)
+        logprobs_BR, values_BR = micro.scattered(logprobs_N.cpu()), micro.scattered(values_N.cpu())
         old_BR, advantages_BR = rollout.logprobs_BR[rows], rollout.advantages_BR[rows]
         policy = policy_loss(logprobs_BR, old_BR, advantages_BR, mask_BR, cfg.clip_range).sum()
         old_values_BR, returns_BR = rollout.values_BR[rows], rollout.returns_BR[rows]

@@ -141,7 +141,7 @@ def run(cfg: ContextDistillationConfig, inputs: Inputs, context: StageContext) -
     write_json(context.out / "gate.json", gate)
     for part in ("answers", "scores"):
         (context.out / f"{part}.jsonl").unlink()
-    return {"considered": len(prompts), "kept": len(kept), "mean_gain": gate["mean_gain"], "unit": "logit"}
+    return {"considered": len(prompts), "kept": len(kept), "mean_gain": gate["mean_gain"]}
 
 
 STAGE = Stage(
