@@ -4,18 +4,18 @@ import difflib
 from pathlib import Path
 
 import pytest
+from surface import surface
 
 from arriero.cli.main import VERBS, main
 from arriero.cli.stage_verb import STAGE_VERBS
 from arriero.pipeline.table import STAGES
-from surface import surface
 
 FROZEN = Path(__file__).parent / "surface.txt"
 
 
 def test_the_surface_is_the_frozen_one() -> None:
     frozen, found = FROZEN.read_text().splitlines(), surface().splitlines()
-    changes = [line for line in difflib.unified_diff(frozen, found, "surface.txt", "now", lineterm="", n=0)]
+    changes = list(difflib.unified_diff(frozen, found, "surface.txt", "now", lineterm="", n=0))
     assert not changes, (
         "The command line has changed:\n" + "\n".join(changes) + "\nIf that is meant, write it down: "
         "python tests/cli/surface.py > tests/cli/surface.txt, and tell users in the change's description."

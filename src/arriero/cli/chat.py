@@ -2,8 +2,15 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from arriero.cli.common import add_runs_option, say
+
+if TYPE_CHECKING:
+    from arriero.dialogue import Dialogue, Message
+    from arriero.generation import SamplingConfig
+    from arriero.model import LoadedModel
 
 HELP = "/reset starts anew, /system TEXT sets the system message, /quit or Ctrl-D ends."
 
@@ -22,13 +29,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from arriero.dialogue import Dialogue, Message, Role
-    from arriero.errors import ConfigError, InputError
-    from arriero.generation import SamplingConfig, stream
+    from arriero.config import parse
+    from arriero.errors import ConfigError
+    from arriero.generation import SamplingConfig
     from arriero.model import load_model
     from arriero.pipeline.machine import MachineConfig, resolve_machine
     from arriero.pipeline.runs import Runs
 
+    fields = ("temperature", "top_p", "max_new_tokens")
+    sampling = parse(SamplingConfig, {field: getattr(args, field) for field in fields}, "chat")
     runs = Runs(args.runs)
     name = args.model
     if name in runs.names():
@@ -36,51 +45,69 @@ def run(args: argparse.Namespace) -> int:
         if label is None:
             raise ConfigError(f"The recipe of run {name!r} names no model. Say which: arriero chat {name}:STAGE.")
         name = f"{name}:{label}"
+    artifact = runs.artifact(name, "model")
     machine = resolve_machine(MachineConfig(), runs.root / "machine.json")
-    loaded = load_model(runs.artifact(name), machine, dtype=getattr(torch, machine.dtype))
-    sampling = SamplingConfig(temperature=args.temperature, top_p=args.top_p, max_new_tokens=args.max_new_tokens)
+    loaded = load_model(artifact, machine, dtype=getattr(torch, machine.dtype))
     say(f"{name}. {HELP}")
-    system, turn = args.system, 0
-    messages: list[Message] = []
+    _talk(loaded, sampling, args.system, args.seed)
+    return 0
+
+
+def _lines() -> Iterator[str]:
+    """What the user types, until /quit or the end."""
     while True:
         if sys.stdin.isatty():
             print("\n> ", end="", flush=True)
         line = sys.stdin.readline()
         if not line or line.strip() in ("/quit", "/exit"):
-            return 0
-        text = line.strip()
-        if not text:
-            continue
+            return
+        if line.strip():
+            yield line.strip()
+
+
+def _talk(loaded: "LoadedModel", sampling: "SamplingConfig", system: str | None, seed: int) -> None:
+    from arriero.dialogue import Dialogue, Message, Role
+
+    messages: list[Message] = []
+    for turn, text in enumerate(_lines()):
         if text == "/reset":
             messages = []
             say("A new dialogue.")
-            continue
-        if text.startswith("/system"):
+        elif text == "/system" or text.startswith("/system "):
             system, messages = text.removeprefix("/system").strip() or None, []
             say(f"System message: {system!r}. A new dialogue.")
-            continue
-        if text.startswith("/"):
+        elif text.startswith("/"):
             say(f"There is no command {text.split()[0]}. {HELP}")
-            continue
-        opening = [Message(Role.SYSTEM, system)] if system else []
-        try:
-            dialogue = Dialogue((*opening, *messages, Message(Role.USER, text)))
-            prompt_ids = loaded.chat_format.render_prompt(dialogue)
-        except InputError as error:
-            say(str(error))
-            continue
-        if len(prompt_ids) + args.max_new_tokens > loaded.config.max_seq_len:
-            say("The dialogue no longer fits the model's context. /reset starts anew.")
-            continue
-        decoder, answer = loaded.tokenizer.stream(), ""
-        seed, turn = args.seed + turn, turn + 1
-        try:
-            for token in stream(loaded.model, prompt_ids, sampling, stop_ids=loaded.chat_format.stop_ids, seed=seed):
-                piece = decoder.push(token)
-                answer += piece
-                print(piece, end="", flush=True)
-            rest = decoder.flush()
-        except KeyboardInterrupt:
-            rest = ""
-        print(rest, flush=True)
-        messages += [Message(Role.USER, text), Message(Role.ASSISTANT, answer + rest)]
+        else:
+            opening = [Message(Role.SYSTEM, system)] if system else []
+            question = Message(Role.USER, text)
+            answer = _answer(loaded, Dialogue((*opening, *messages, question)), sampling, seed + turn)
+            if answer is not None:
+                messages += [question, answer]
+
+
+def _answer(loaded: "LoadedModel", dialogue: "Dialogue", sampling: "SamplingConfig", seed: int) -> "Message | None":
+    """The answer, printed as it comes; Ctrl-C cuts it off. None, with the reason said, if there can be none."""
+    from arriero.dialogue import Message, Role
+    from arriero.errors import InputError
+    from arriero.generation import stream
+
+    try:
+        prompt_ids = loaded.chat_format.render_prompt(dialogue)
+    except InputError as error:
+        say(str(error))
+        return None
+    if len(prompt_ids) + sampling.max_new_tokens > loaded.config.max_seq_len:
+        say("The dialogue no longer fits the model's context. /reset starts anew; --max-new-tokens leaves more room.")
+        return None
+    decoder, answer = loaded.tokenizer.stream(), ""
+    try:
+        for token in stream(loaded.model, prompt_ids, sampling, stop_ids=loaded.chat_format.stop_ids, seed=seed):
+            piece = decoder.push(token)
+            answer += piece
+            print(piece, end="", flush=True)
+    except KeyboardInterrupt:
+        pass
+    rest = decoder.flush()
+    print(rest, flush=True)
+    return Message(Role.ASSISTANT, answer + rest)

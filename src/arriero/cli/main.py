@@ -1,6 +1,7 @@
 """The command line: `arriero VERB ...`. Exit code 0: done; 2: the user's input is wrong; 130/143: stopped."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from arriero import __version__
 from arriero.cli import chat, init, model, report, run, runs
 from arriero.cli.stage_verb import STAGE_VERBS
 from arriero.errors import ArrieroError, Stopped
+
+# What the machine refuses; any other OSError is a mistake of ours and keeps its traceback.
+UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR}
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        if error.errno not in UNUSABLE:
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        remedy = "Check the path, your rights there, and the room on the disk."
+        print(f"arriero: {error.strerror}{place}. {remedy}", file=sys.stderr)
+        return 2
     return code
 
 

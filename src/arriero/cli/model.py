@@ -17,6 +17,6 @@ def run_export(args: argparse.Namespace) -> int:
     from arriero.model.importing import export_huggingface
     from arriero.pipeline.runs import Runs
 
-    export_huggingface(Runs(args.runs).artifact(args.model), args.out)
+    export_huggingface(Runs(args.runs).artifact(args.model, "model"), args.out)
     print(args.out)
     return 0

@@ -95,7 +95,10 @@ def write_recipe(out: Path, *, text: Path, chats: Path | None, prompts: Path | N
 
 
 def choose_sizes(documents: list[str], dialogues: list[Dialogue], prompts: int, scratch: bool) -> Sizes:
-    """Sizes for minutes on two cores, where SmolLM2 trains on some 300 tokens a second, the small Llama on thousands."""
+    """Sizes for minutes on two cores: they train SmolLM2 on some 300 tokens a second, the small Llama on thousands.
+
+    Raises InputError if a chat is too long for a model from scratch.
+    """
     text_bytes = sum(len(document.encode()) for document in documents)
     characters = len(set("".join(documents)))
     # Three control tokens, 256 bytes and the characters come first; then a merge for each 200 bytes of text.
@@ -106,6 +109,11 @@ def choose_sizes(documents: list[str], dialogues: list[Dialogue], prompts: int, 
     answer_tokens = min(max(sorted(answers)[len(answers) * 3 // 4] if answers else 0, 32), 96)
     longest = max(chat_bytes, default=0)
     room = max(longest, LONGEST_SAFETY_PROMPT) // bytes_per_token + answer_tokens + 64
+    if scratch and room > LONGEST_SEQUENCE:
+        raise InputError(
+            f"The longest chat has {longest} bytes, more than a small model from scratch can read. Shorten or remove "
+            f"chats of more than {LONGEST_SEQUENCE * bytes_per_token // 2} bytes, or start from smollm2."
+        )
     passes, least, most = (4, 100_000, 4_000_000) if scratch else (1, 4_096, 40_000)
     return Sizes(
         vocab_size=vocab_size,

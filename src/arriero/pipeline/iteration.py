@@ -46,6 +46,8 @@ def unfold(iterations: Sequence[Mapping[str, Any]], taken: set[str], where: str)
         for key in iteration:
             if key not in KEYS:
                 raise ConfigError(f"{place}: unknown key {key}. {nearest(key, KEYS)}")
+            if key in TABLES and not isinstance(iteration[key], dict):
+                raise ConfigError(f"{place}: {key} must be a table, under [iteration.{key}].")
         name = iteration.get("name")
         if not isinstance(name, str):
             raise ConfigError(f'{place} has no name. Give it one, such as name = "v{number}".')
@@ -79,10 +81,9 @@ def _unfold_one(name: str, iteration: Mapping[str, Any], rounds: _Rounds, place:
         if previous is None:
             raise ConfigError(f'{place}: pairs need two models. Set previous = "<label>", the version before.')
         pairs = add("pairs", "preference.sample", {"models": [previous, policy], "chat": chat})
-        judged = {"annotator": {}} | dict(iteration)
-        label = f"{name}-comparisons"
-        tables[label] = {"stage": "preference.simulate", "inputs": {"pairs": pairs}, **judged["annotator"]}
-        rounds.comparisons.append(label)
+        judged = {"stage": "preference.simulate", "inputs": {"pairs": pairs}} | iteration.get("annotator", {})
+        tables[f"{name}-comparisons"] = judged
+        rounds.comparisons.append(f"{name}-comparisons")
     if "comparisons" in iteration:
         rounds.comparisons.append(add("comparisons", "preference.import", {}))
     for kind in ("helpfulness", "safety"):

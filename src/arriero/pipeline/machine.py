@@ -12,6 +12,7 @@ import torch
 from arriero.artifacts import Machine
 from arriero.artifacts.files import read_json, write_json
 from arriero.config import config, setting
+from arriero.errors import ConfigError
 
 # bf16 must win by this factor: below it, rounding is not worth it.
 WORTH = 1.2
@@ -48,13 +49,18 @@ def measured_dtype(device: str) -> tuple[str, float]:
 
 
 def resolve_machine(wanted: MachineConfig, memory: Path) -> Machine:
-    """The Machine to run on. A measurement is kept in `memory` (JSON), so that a rerun finds the same dtype."""
+    """The Machine to run on. A measurement is kept in `memory` (JSON), so that a rerun finds the same dtype.
+
+    Raises ConfigError if the device is not there.
+    """
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     threads = wanted.threads or cores
     torch.set_num_threads(threads)
     device = wanted.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError('machine.device is "cuda", but torch finds no CUDA device here. Set it to "auto" or "cpu".')
     dtype: str = wanted.dtype
     if dtype == "auto":
         key = f"{platform.machine()} {torch.get_num_threads()} threads, torch {torch.__version__}, {device}"

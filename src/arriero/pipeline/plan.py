@@ -5,7 +5,7 @@ operational fields, what the machine resolved, the inputs' ids, and the content 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,8 @@ def stage_id(stage: Stage, config: Any, inputs: Mapping[str, Mapping[str, str]],
         "inputs": edges,
         "outside": outside,
     }
-    edges_kept = {name: dict(given) for name, given in inputs.items()}
-    return Planned(stage.name, stage, config, edges_kept, code, outside, digest(parts)[:ID_LENGTH])
+    given_ids = {name: dict(given) for name, given in inputs.items()}
+    return Planned(stage.name, stage, config, given_ids, code, outside, digest(parts)[:ID_LENGTH])
 
 
 def parse_stage_config(stage: Stage, values: Mapping[str, Any], seed: int, folder: Path, where: str) -> Any:
@@ -92,8 +92,7 @@ def plan_recipe(recipe: Recipe, machine: Machine, until: str | None = None) -> l
         check_inputs(stage, kinds, label)
         config = parse_stage_config(stage, step.values, recipe.run.seed, recipe.folder, label)
         inputs = {name: {source: planned[source].id for source in edge} for name, edge in step.inputs.items()}
-        made = stage_id(stage, config, inputs, machine)
-        planned[label] = Planned(label, stage, config, made.inputs, made.code, made.outside, made.id)
+        planned[label] = replace(stage_id(stage, config, inputs, machine), label=label)
     return list(planned.values())
 
 

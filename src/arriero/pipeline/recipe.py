@@ -65,6 +65,8 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 def build_recipe(tables: Mapping[str, Any], overrides: Iterable[str], folder: Path, where: str) -> Recipe:
     """The recipe that `tables` states; `where` names it in errors."""
     iterations = tables.get("iteration", [])
+    if not isinstance(iterations, list) or not all(isinstance(iteration, dict) for iteration in iterations):
+        raise ConfigError(f"{where}: an iteration is a table under [[iteration]], with two brackets on each side.")
     plain = {key: value for key, value in tables.items() if key != "iteration"}
     unfolded = plain | unfold(iterations, set(plain), where)
     top = set(RunConfig.__pydantic_fields__)  # type: ignore[attr-defined]
@@ -99,9 +101,16 @@ def _step(label: str, table: Any, where: str) -> Step:
     inputs = table.get("inputs", {})
     if not isinstance(inputs, dict):
         raise ConfigError(f'{where}: {label}.inputs must be a table such as {{ base = "sft" }}.')
-    edges = {name: [labels] if isinstance(labels, str) else list(labels) for name, labels in inputs.items()}
+    edges = {name: _labels(labels, f"{where}: {label}.inputs.{name}") for name, labels in inputs.items()}
     values = {key: value for key, value in table.items() if key not in ("stage", "inputs")}
     return Step(label, table["stage"], edges, values)
+
+
+def _labels(value: Any, where: str) -> list[str]:
+    labels = value if isinstance(value, list) else [value]
+    if not all(isinstance(label, str) for label in labels):
+        raise ConfigError(f'{where} must be a stage\'s label such as "sft", or a list of labels, not {value!r}.')
+    return labels
 
 
 def _ordered(steps: Mapping[str, Step], where: str) -> dict[str, Step]:

@@ -58,17 +58,21 @@ class Runs:
         write_json(folder / "run.json", {"recipe": recipe.tables, "stages": list(stages.items())})
         return Run(recipe.run.name, folder, recipe.tables, stages)
 
-    def artifact(self, name: str) -> Artifact:
-        """`RUN:STAGE`, or an artifact's id or the start of it. Raises InputError or ArtifactError."""
+    def artifact(self, name: str, kind: str | None = None) -> Artifact:
+        """`RUN:STAGE`, or an artifact's id or the start of it; of that kind. Raises InputError or ArtifactError."""
         run_name, separator, label = name.partition(":")
         if not separator:
-            return self.store.find(name)
-        run = self.load(run_name)
-        if label not in run.stages:
-            raise InputError(f"The run {run_name!r} has no stage {label!r}. {nearest(label, run.stages)}")
-        if not self.store.has(run.stages[label]):
-            raise ArtifactError(f"The stage {label!r} of run {run_name!r} is not made yet. Run its recipe first.")
-        return self.store.artifact(run.stages[label])
+            artifact = self.store.find(name)
+        else:
+            run = self.load(run_name)
+            if label not in run.stages:
+                raise InputError(f"The run {run_name!r} has no stage {label!r}. {nearest(label, run.stages)}")
+            if not self.store.has(run.stages[label]):
+                raise ArtifactError(f"The stage {label!r} of run {run_name!r} is not made yet. Run its recipe first.")
+            artifact = self.store.artifact(run.stages[label])
+        if kind is not None and artifact.manifest.kind != kind:
+            raise InputError(f"{name} is of kind {artifact.manifest.kind}. Name a {kind}; see `arriero runs show`.")
+        return artifact
 
     def unreferenced(self) -> list[str]:
         """Ids in the store, finished or not, that no run's stages name; sorted."""
