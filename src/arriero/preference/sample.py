@@ -21,7 +21,7 @@ from arriero.generation import SamplingConfig, answer
 from arriero.model import LoadedModel, load_model
 from arriero.preference.record import Pair, domain_of
 
-ANSWERS_PER_UNIT = 160  # answers that share the streams, and what a killed run repeats at most
+ANSWERS_PER_UNIT = 64  # answers sampled at once, and what a killed run repeats at most
 
 
 @config
