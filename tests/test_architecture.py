@@ -49,6 +49,8 @@ def test_imports_point_upwards(path: Path) -> None:
         names = []
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("arriero."):
             names = [node.module]
+        if isinstance(node, ast.ImportFrom) and node.module == "arriero":
+            names = [f"arriero.{alias.name}" for alias in node.names if not alias.name.startswith("_")]
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names if alias.name.startswith("arriero.")]
         for name in names:

@@ -110,9 +110,10 @@ def test_a_second_run_makes_nothing(tmp_path: Path) -> None:
 
 
 def test_until_makes_what_is_needed_and_no_more(tmp_path: Path) -> None:
-    assert [p.label for p in plan.plan_recipe(recipe(tmp_path), MACHINE, until="ab")] == ["a", "b", "ab"]
+    steps = recipe(tmp_path).steps
+    assert plan.needed(steps, "ab") == {"a", "b", "ab"}
     with pytest.raises(ConfigError, match="Did you mean 'abb'"):
-        plan.plan_recipe(recipe(tmp_path), MACHINE, until="abbb")
+        plan.needed(steps, "abbb")
 
 
 def test_a_stage_that_fails_leaves_no_artifact(tmp_path: Path) -> None:
@@ -122,11 +123,12 @@ def test_a_stage_that_fails_leaves_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="bad text"):
         runner.run_plan(store, planned, MACHINE, say=lambda _: None, show_progress=False)
     assert [p.label for p in planned if store.has(p.id)] == ["a"]
+    assert not list(store.working.iterdir()), "a mistake of the user's leaves nothing half-written"
 
 
 def test_a_stop_keeps_what_is_done(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    planned = plan.plan_recipe(recipe(tmp_path), MACHINE, until="ab")
+    planned = plan.plan_recipe(recipe(tmp_path), MACHINE)
     for step in planned[:2]:
         runner.run_stage(store, step, MACHINE)
     with pytest.raises(Stopped):
@@ -142,6 +144,15 @@ def test_a_damaged_artifact_is_made_again(tmp_path: Path) -> None:
     (made["a"].path / "text").unlink()
     again = runner.run_plan(store, planned, MACHINE, say=lambda _: None, show_progress=False)
     assert (again["a"].path / "text").read_text() == "one"
+
+
+def test_what_a_kill_left_beside_a_finished_artifact_is_cleared(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    planned = plan.plan_recipe(recipe(tmp_path), MACHINE)[0]
+    runner.run_stage(store, planned, MACHINE)
+    write_atomic(store.working / planned.id / "scratch" / "checkpoint", "large")
+    runner.run_stage(store, planned, MACHINE)
+    assert not (store.working / planned.id).exists()
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,15 @@ def test_a_dialogue_is_dropped_at_its_first_turn_that_no_answer_keeps_to_or_repa
     assert {row["dialogue"]: row["repaired"] for row in read_json(out / "attributes.json")}[7] == 1
 
 
+def test_dialogues_can_be_cut_so_that_the_first_turn_is_trained_too(given, tmp_path, monkeypatch):
+    _, out, _ = run(given, tmp_path / "cut", monkeypatch, lambda *_: True, shortest=1)
+    made = read_dialogues(out / "dialogues.jsonl")
+    turns = [len([m for m in d.messages if m.role is Role.USER]) for d in made]
+    assert all(1 <= n <= 2 + i % 3 for i, n in enumerate(turns))
+    assert min(turns) == 1
+    assert all(d.messages[-1].trained for d in made)
+
+
 def test_none_kept_and_none_given_are_errors(given, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="none of 10 dialogues"):
         run(given, tmp_path / "a", monkeypatch, lambda *_: False)

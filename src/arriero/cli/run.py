@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from arriero.pipeline.finish import answer_prompts, write_report
     from arriero.pipeline.machine import resolve_machine
-    from arriero.pipeline.plan import plan_recipe
+    from arriero.pipeline.plan import needed, plan_recipe
     from arriero.pipeline.recipe import load_recipe
     from arriero.pipeline.runner import run_plan
     from arriero.pipeline.runs import Runs
@@ -28,9 +28,11 @@ def run(args: argparse.Namespace) -> int:
     runs = Runs(args.runs)
     machine = resolve_machine(recipe.run.machine, runs.root / "machine.json")
     say(f"{recipe.run.name}: {machine.device}, {machine.dtype}, {machine.threads} threads")
-    plan = plan_recipe(recipe, machine, args.until)
-    saved = runs.save(recipe, plan)
-    made = run_plan(runs.store, plan, machine, say=say, show_progress=True)
+    plan = plan_recipe(recipe, machine)
+    labels = recipe.steps if args.until is None else needed(recipe.steps, args.until)
+    wanted = [planned for planned in plan if planned.label in labels]
+    saved = runs.save(recipe, plan)  # the whole recipe, so that gc keeps what an earlier run made of the rest
+    made = run_plan(runs.store, wanted, machine, say=say, show_progress=True)
     report = write_report(runs, saved)
     if recipe.run.model in made and recipe.run.ask:
         for prompt, answer in answer_prompts(made[recipe.run.model], recipe.run.ask, machine):

@@ -63,7 +63,7 @@ def resolve_machine(wanted: MachineConfig, memory: Path) -> Machine:
         raise ConfigError('machine.device is "cuda", but torch finds no CUDA device here. Set it to "auto" or "cpu".')
     dtype: str = wanted.dtype
     if dtype == "auto":
-        key = f"{platform.machine()} {torch.get_num_threads()} threads, torch {torch.__version__}, {device}"
+        key = f"{platform.machine()}, {cores} cores, torch {torch.__version__}, {device}"
         known = read_json(memory) if memory.is_file() else {}
         if key not in known:
             known[key], ratio = measured_dtype(device)

@@ -78,15 +78,10 @@ def check_inputs(stage: Stage, given: Mapping[str, Mapping[str, str]], where: st
             raise ConfigError(f"{where}: {stage.name} needs the input {edge.name!r} ({' or '.join(edge.kinds)}).")
 
 
-def plan_recipe(recipe: Recipe, machine: Machine, until: str | None = None) -> list[Planned]:
-    """Every stage of the recipe in order (with `until`: that stage and what it needs). Nothing is run."""
-    if until is not None and until not in recipe.steps:
-        raise ConfigError(f"--until {until}: no such stage in the recipe. {nearest(until, recipe.steps)}")
-    wanted = set(recipe.steps) if until is None else needed(recipe.steps, until)
+def plan_recipe(recipe: Recipe, machine: Machine) -> list[Planned]:
+    """Every stage of the recipe in order. Nothing is run."""
     planned: dict[str, Planned] = {}
     for label, step in recipe.steps.items():
-        if label not in wanted:
-            continue
         stage = stage_named(step.stage, label)
         kinds = {name: {source: planned[source].stage.output for source in edge} for name, edge in step.inputs.items()}
         check_inputs(stage, kinds, label)
@@ -97,7 +92,9 @@ def plan_recipe(recipe: Recipe, machine: Machine, until: str | None = None) -> l
 
 
 def needed(steps: Mapping[str, Step], label: str) -> set[str]:
-    """The label and all that it is made from."""
+    """The label and all that it is made from. Raises ConfigError if there is no such stage."""
+    if label not in steps:
+        raise ConfigError(f"--until {label}: no such stage in the recipe. {nearest(label, steps)}")
     found: set[str] = set()
     waiting = [label]
     while waiting:

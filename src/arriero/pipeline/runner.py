@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import shutil
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ import torch
 from arriero.artifacts import Artifact, Inputs, Machine, Manifest, StageContext, Store
 from arriero.artifacts.files import read_json, write_json
 from arriero.config import resolved
+from arriero.errors import ConfigError, InputError
 from arriero.pipeline.machine import environment
 from arriero.pipeline.plan import Planned
 
@@ -109,6 +111,8 @@ def run_stage(
     artifact but its working folder, from which the next try goes on.
     """
     if store.complete(planned.id):
+        # A kill between completing an artifact and clearing up leaves its scratch.
+        shutil.rmtree(store.working / planned.id, ignore_errors=True)
         return store.artifact(planned.id)
     inputs = Inputs(
         {name: {label: store.artifact(id) for label, id in given.items()} for name, given in planned.inputs.items()}
@@ -126,9 +130,13 @@ def run_stage(
         )
         try:
             metrics = planned.stage.run(planned.config, inputs, context)
+        except (InputError, ConfigError):
+            shutil.rmtree(scratch.parent, ignore_errors=True)  # a user's mistake leaves nothing half-written
+            raise
         finally:
             meter.stop()
-            write_json(spent_file, meter.read())
+            if scratch.is_dir():
+                write_json(spent_file, meter.read())
             release_memory(machine.device)
         manifest = Manifest(
             id=planned.id,
@@ -155,10 +163,7 @@ def run_plan(
     with stop_signals() as stop_requested:
         for number, planned in enumerate(plan, 1):
             heading = f"[{number}/{len(plan)}] {planned.label}"
-            if store.complete(planned.id):
-                reused += 1
-                made[planned.label] = store.artifact(planned.id)
-                continue
+            finished = store.complete(planned.id)
             artifact = run_stage(
                 store,
                 planned,
@@ -168,6 +173,8 @@ def run_plan(
                 show_progress=show_progress,
             )
             made[planned.label] = artifact
-            say(f"{heading}: {artifact.manifest.timings['wall_seconds']:.0f} s, {artifact.id}")
+            reused += finished
+            if not finished:
+                say(f"{heading}: {artifact.manifest.timings['wall_seconds']:.0f} s, {artifact.id}")
     say(f"{len(plan) - reused} stages made, {reused} reused.")
     return made

@@ -37,6 +37,11 @@ class GattConfig:
     temperature: float = setting(1.0, "sampling temperature (not stated)", gt=0)
     top_p: float = setting(0.9, "nucleus: smallest set of tokens with this probability (not stated)", gt=0, le=1)
     max_new_tokens: int = setting(64, "longest answer", unit="tokens", ge=1)
+    shortest: int | None = setting(
+        None,
+        "cut each dialogue to a random number of turns, from this to its own (not in the paper); none = whole",
+        ge=1,
+    )
     dialogues: int | None = setting(None, "how many of the dialogues to use, drawn at random; none = all", ge=1)
     seed: int = setting(0, "seed of the draws")
 
@@ -140,13 +145,21 @@ def _instruction(seed: int, index: int, pool: Sequence[Attribute]) -> Instructio
     return draw_instruction(random.Random(derive_seed(seed, "instruction", index)), pool)
 
 
+def _cut(turns: list[str], cfg: GattConfig, index: int) -> tuple[str, ...]:
+    """The turns of the dialogue numbered `index`, or as many of the first ones as `cfg.shortest` and chance leave."""
+    if cfg.shortest is None or len(turns) <= cfg.shortest:
+        return tuple(turns)
+    return tuple(turns[: random.Random(derive_seed(cfg.seed, "cut", index)).randint(cfg.shortest, len(turns))])
+
+
 def run(cfg: GattConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
     """Writes dialogues.jsonl and attributes.json. Raises InputError if there is no dialogue, or none is kept."""
     dialogues = spread(read_dialogues(inputs.one("chat").path / "gatt.jsonl"), cfg.dialogues, cfg.seed)
     if not dialogues:
         raise InputError("There are no dialogues for Ghost Attention: gatt.jsonl of the chat input is empty.")
     started = [
-        _Growing(tuple(user_turns(d)), _instruction(cfg.seed, i, ATTRIBUTES), d.system) for i, d in enumerate(dialogues)
+        _Growing(_cut(user_turns(d), cfg, i), _instruction(cfg.seed, i, ATTRIBUTES), d.system)
+        for i, d in enumerate(dialogues)
     ]
     units = in_units(started, cfg.candidates)
     policy, machine = inputs.one("policy"), context.machine
