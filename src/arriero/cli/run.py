@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from arriero.pipeline.finish import answer_prompts, write_report
+    from arriero.pipeline.finish import answer_prompts, report_is_current, write_report
     from arriero.pipeline.machine import resolve_machine
     from arriero.pipeline.plan import needed, plan_recipe
     from arriero.pipeline.recipe import load_recipe
@@ -31,9 +31,10 @@ def run(args: argparse.Namespace) -> int:
     plan = plan_recipe(recipe, machine)
     labels = recipe.steps if args.until is None else needed(recipe.steps, args.until)
     wanted = [planned for planned in plan if planned.label in labels]
+    current = report_is_current(runs, recipe, plan)
     saved = runs.save(recipe, plan)  # the whole recipe, so that gc keeps what an earlier run made of the rest
     made = run_plan(runs.store, wanted, machine, say=say, show_progress=True)
-    report = write_report(runs, saved)
+    report = saved.report if current else write_report(runs, saved)
     if recipe.run.model in made and recipe.run.ask:
         for prompt, answer in answer_prompts(made[recipe.run.model], recipe.run.ask, machine):
             print(f"\n> {prompt}\n{answer}")

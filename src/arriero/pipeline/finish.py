@@ -11,6 +11,8 @@ from arriero.artifacts import Artifact, Machine
 from arriero.dialogue import first_user
 from arriero.generation import SamplingConfig, answer
 from arriero.model import load_model
+from arriero.pipeline.plan import Planned
+from arriero.pipeline.recipe import Recipe
 from arriero.pipeline.runs import Run, Runs
 from arriero.report.build import build_report
 from arriero.report.view import RunView
@@ -19,9 +21,17 @@ from arriero.report.view import RunView
 def write_report(runs: Runs, run: Run) -> Path:
     """Writes the report over the stages that are made; returns its path."""
     stages = {label: runs.store.artifact(id) for label, id in run.stages.items() if runs.store.has(id)}
-    path = run.folder / "report.html"
-    build_report(RunView(run.name, run.recipe, resolved_toml(run, stages), stages), path)
-    return path
+    build_report(RunView(run.name, run.recipe, resolved_toml(run, stages), stages), run.report)
+    return run.report
+
+
+def report_is_current(runs: Runs, recipe: Recipe, plan: Sequence[Planned]) -> bool:
+    """Whether the run's report is there, and about this very recipe with all its stages made."""
+    if recipe.run.name not in runs.names():
+        return False
+    run = runs.load(recipe.run.name)
+    same = run.recipe == recipe.tables and run.stages == {planned.label: planned.id for planned in plan}
+    return same and run.report.is_file() and all(runs.store.complete(planned.id) for planned in plan)
 
 
 def resolved_toml(run: Run, stages: dict[str, Artifact]) -> str:

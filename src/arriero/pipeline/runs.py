@@ -29,6 +29,10 @@ class Run:
     def model(self) -> str | None:
         return self.recipe.get("model")
 
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
 
 class Runs:
     """All runs below one folder."""
