@@ -230,7 +230,7 @@ def kill_at(runs: Path, made: int, seconds: float) -> bool:
 def check_killed(micro: Path, runs: Path, when: Sequence[tuple[int, float]]) -> None:
     """A run killed at each of these moments and resumed equals the one that nothing interrupted."""
     killed = sum(kill_at(runs, made, seconds) for made, seconds in when)
-    assert killed >= len(when) * 0.7, "the runs were over before they could be killed"
+    assert killed > len(when) / 2, "the runs were over before they could be killed"
     run(runs, *OFTEN)
     whole, resumed = manifests(micro), manifests(runs)
     assert list(resumed) == LABELS

@@ -1,7 +1,6 @@
 """The report of a made-up run: whole, self-contained, the same every time, honest about what is missing."""
 
 import re
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -129,11 +128,9 @@ def test_a_run_that_only_built_a_corpus_has_a_report(tmp_path: Path) -> None:
     assert "Win rates: needs eval.run" in html
 
 
-def test_building_takes_little_time_and_gives_the_same_bytes(tmp_path: Path, html: str) -> None:
+def test_building_gives_the_same_bytes(tmp_path: Path, html: str) -> None:
     run = synthetic_run(tmp_path / "again")
-    started = time.process_time()
     build_report(run, tmp_path / "report.html")
-    assert time.process_time() - started < 8
     text = (tmp_path / "report.html").read_text()
     assert text == html
     assert str(tmp_path) not in text
