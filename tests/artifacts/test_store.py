@@ -7,7 +7,7 @@ import pytest
 
 from arriero.artifacts import Artifact, Machine, Manifest, StageContext, Store, run_units
 from arriero.artifacts.files import read_jsonl, tree_digest, write_atomic, write_jsonl
-from arriero.artifacts.lineage import ancestors, lineage_lines
+from arriero.artifacts.lineage import lineage_lines
 from arriero.errors import ArtifactError, InputError, Stopped
 
 
@@ -63,13 +63,12 @@ def test_find_wants_exactly_one(tmp_path: Path) -> None:
             store.find(prefix)
 
 
-def test_lineage_names_every_ancestor_once(tmp_path: Path) -> None:
+def test_lineage_names_every_ancestor(tmp_path: Path) -> None:
     store = Store(tmp_path)
     make(store, "root")
     make(store, "left", {"base": {"r": "root"}})
     make(store, "right", {"base": {"r": "root"}})
     make(store, "top", {"a": {"l": "left"}, "b": {"r": "right"}})
-    assert [a.id for a in ancestors(store, "top")] == ["root", "left", "right", "top"]
     lines = lineage_lines(store, "top", {"top": "final"})
     assert lines[0].startswith("final")
     assert sum("root" in line for line in lines) == 2

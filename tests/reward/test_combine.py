@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.reward.combine import gated_logit, gated_reward
+from arriero.reward.combine import gated_logit
 
 ROWS = st.lists(st.tuples(st.floats(-8, 8), st.floats(-8, 8), st.booleans()), min_size=1, max_size=8)
 
@@ -15,7 +15,7 @@ ROWS = st.lists(st.tuples(st.floats(-8, 8), st.floats(-8, 8), st.booleans()), mi
 @given(ROWS, st.floats(0.05, 0.95))
 def test_the_gate_is_the_papers_piecewise_rule(rows: list[tuple[float, float, bool]], threshold: float) -> None:
     helpful, safe, tag = (torch.tensor(column) for column in zip(*rows, strict=True))
-    found = gated_reward(helpful, safe, tag, threshold).tolist()
+    found = torch.sigmoid(gated_logit(helpful, safe, tag, threshold)).tolist()
     for (h, s, tagged), reward in zip(rows, found, strict=True):
         r_h, r_s = 1 / (1 + math.exp(-h)), 1 / (1 + math.exp(-s))
         if abs(r_s - threshold) > 1e-6:
@@ -26,7 +26,7 @@ def test_the_logit_is_that_of_the_reward_and_survives_where_the_sigmoid_saturate
     helpful, safe = torch.tensor([1.5, 40.0, -3.0]), torch.tensor([2.0, 2.0, -2.0])
     tag = torch.tensor([False, False, False])
     assert gated_logit(helpful, safe, tag).tolist() == [1.5, 40.0, -2.0]
-    torch.testing.assert_close(torch.logit(gated_reward(helpful, safe, tag))[[0, 2]], torch.tensor([1.5, -2.0]))
+    torch.testing.assert_close(gated_logit(helpful, safe, tag)[[0, 2]], torch.tensor([1.5, -2.0]))
 
 
 def test_shapes_that_would_broadcast_and_tags_that_are_numbers_are_refused() -> None:

@@ -1,22 +1,6 @@
 """What came from what: the graph of input ids in the manifests."""
 
-from arriero.artifacts.store import Artifact, Store
-
-
-def ancestors(store: Store, id: str) -> list[Artifact]:
-    """The artifact and all it was made from, each once, inputs before what they made."""
-    ordered: dict[str, Artifact] = {}
-
-    def visit(current: str) -> None:
-        if current in ordered:
-            return
-        artifact = store.artifact(current)
-        for source in artifact.manifest.input_ids():
-            visit(source)
-        ordered[current] = artifact
-
-    visit(id)
-    return list(ordered.values())
+from arriero.artifacts.store import Store
 
 
 def lineage_lines(store: Store, id: str, names: dict[str, str]) -> list[str]:

@@ -23,10 +23,3 @@ def gated_logit(
         )
     unsafe_N = torch.sigmoid(safe_logit_N.float()) < threshold
     return torch.where(safety_tag_N | unsafe_N, safe_logit_N.float(), helpful_logit_N.float())
-
-
-def gated_reward(
-    helpful_logit_N: Tensor, safe_logit_N: Tensor, safety_tag_N: Tensor, threshold: float = SAFETY_THRESHOLD
-) -> Tensor:
-    """R_c, in (0, 1)."""
-    return torch.sigmoid(gated_logit(helpful_logit_N, safe_logit_N, safety_tag_N, threshold))
