@@ -98,6 +98,8 @@ def test_a_wrong_recipe(folder: Path, capsys: pytest.CaptureFixture[str], recipe
         ("files=3", "files"),
         ("name.x=3", "name is a plain value"),
         ("ask.7=3", "ask is a list"),
+        ("ask.x.y=3", "ask is a list of 1"),
+        ("ask.1.y=3", "no entry '1'"),
         ("machine.threads=0", "machine.threads is wrong"),
         ("machine.device=tpu", "machine.device is wrong"),
     ],

@@ -61,6 +61,9 @@ _TEXTS = {
 }
 
 
+PPO_METRICS = {"best_iteration": 40, "heldout_reward_first": 0.0, "heldout_reward_best": 1.12, "heldout_prompts": 64}
+
+
 def synthetic_run(root: Path, *, without: tuple[str, ...] = (), prompts: int = 24) -> RunView:
     """A run under `root`, without the stages named `without` (stage names, as "rlhf.ppo")."""
     store = Store(root)
@@ -79,6 +82,7 @@ def synthetic_run(root: Path, *, without: tuple[str, ...] = (), prompts: int = 2
             code="",
             outside={},
             machine={"device": "cpu"},
+            metrics=PPO_METRICS if stage == "rlhf.ppo" else {},
             timings={
                 "wall_seconds": 3.0 + 11.7 * number,
                 "cpu_seconds": 5.0 + 20.1 * number,

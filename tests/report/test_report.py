@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic import VERSIONS, synthetic_run
+from synthetic import PPO_METRICS, VERSIONS, synthetic_run
 
+from arriero.report import sections_alignment
 from arriero.report.build import build_report, page
 from arriero.report.figures import smoothed
 from arriero.report.figures_versions import density
@@ -107,6 +108,12 @@ def test_the_headline_says_when_a_figure_may_be_chance(html: str) -> None:
     for kind, text in facts:
         assert ("not clear of zero" in text) == (kind == "unsure")
     assert {kind for kind, _ in facts} == {"sure", "unsure"}
+
+
+def test_it_says_which_policy_ppo_kept_and_that_it_may_be_the_start(html: str) -> None:
+    assert "v2 is the policy after iteration 40, the best on 64 RL prompts" in html
+    kept = sections_alignment._kept("v2", PPO_METRICS | {"best_iteration": 0})
+    assert kept.endswith("(mean reward +0.000), so v2 is the model that PPO started from.")
 
 
 def test_sections_without_their_stage_are_named_and_the_rest_stands(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arriero.rlhf.attributes import ATTRIBUTES, FAMILIES, UNSEEN_ATTRIBUTES, Attribute, Instruction, draw_instruction
+from arriero.rlhf.attributes import ATTRIBUTES, FAMILIES, Attribute, Instruction, draw_instruction
 
 PLAIN = "The function copies a whole directory tree to another place, following links on the way"
 
@@ -28,7 +28,7 @@ def test_checks(family, value, kept, broken):
     assert not attribute.check(" !. ")
 
 
-@pytest.mark.parametrize("attribute", [*ATTRIBUTES, *UNSEEN_ATTRIBUTES], ids=lambda a: f"{a.family}-{a.value}")
+@pytest.mark.parametrize("attribute", ATTRIBUTES, ids=lambda a: f"{a.family}-{a.value}")
 def test_an_ordinary_answer_does_not_keep_to_an_attribute_by_chance_and_a_repair_makes_it(attribute):
     assert not attribute.check(PLAIN)
     assert attribute.check(attribute.apply(PLAIN))
@@ -40,7 +40,7 @@ def test_an_ordinary_answer_does_not_keep_to_an_attribute_by_chance_and_a_repair
 @settings(deadline=None, max_examples=200)
 @given(st.integers(0, 100_000), st.text(alphabet="abcXYZ .,!?5", max_size=60))
 def test_any_drawn_combination_can_be_kept_together(seed, text):
-    instruction = draw_instruction(random.Random(seed), ATTRIBUTES + UNSEEN_ATTRIBUTES)
+    instruction = draw_instruction(random.Random(seed))
     answer = f"{text} word"
     repaired = instruction.apply(answer)
     assert instruction.check(repaired), (instruction.text, repaired)
@@ -56,9 +56,8 @@ def test_drawing_is_seeded_and_mixes_one_and_two_attributes_and_both_wordings():
     assert {a for i in drawn for a in i.attributes} == set(ATTRIBUTES)
 
 
-def test_no_unseen_value_is_trained_on_and_both_pools_have_every_family():
-    assert not {a.value for a in ATTRIBUTES} & {a.value for a in UNSEEN_ATTRIBUTES}
-    assert {a.family for a in ATTRIBUTES} == {a.family for a in UNSEEN_ATTRIBUTES} == set(FAMILIES)
+def test_every_family_has_an_attribute():
+    assert {a.family for a in ATTRIBUTES} == set(FAMILIES)
 
 
 def test_the_wording_joins_the_attributes_in_full_or_in_short():

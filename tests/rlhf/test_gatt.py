@@ -9,7 +9,7 @@ from arriero.dialogue import Dialogue, Message, Role, read_dialogues, write_dial
 from arriero.errors import InputError, Stopped
 from arriero.generation import SamplingConfig
 from arriero.rlhf import gatt, rollout
-from arriero.rlhf.attributes import ATTRIBUTES, UNSEEN_ATTRIBUTES, Attribute, Instruction, draw_instruction
+from arriero.rlhf.attributes import Attribute, Instruction, draw_instruction
 from arriero.rlhf.gatt import GattConfig, Turn, choose, measure_recall
 from arriero.rlhf.rollout import Sample
 from tiny_chat import tiny_artifact
@@ -168,7 +168,7 @@ def test_recall_counts_by_turn_the_answers_that_keep_to_the_first_turns_instruct
         first = [d.messages[-1].content.split("\n") for d in dialogues]
         return [instructions[parts[1]].apply("word") if len(parts) > 1 else "word" for parts in first]
 
-    drawn = [draw_instruction(random.Random(rollout.derive_seed(5, "instruction", i)), ATTRIBUTES) for i in range(3)]
+    drawn = [draw_instruction(random.Random(rollout.derive_seed(5, "instruction", i))) for i in range(3)]
     instructions = {i.text: i for i in drawn}
     monkeypatch.setattr(gatt, "answer", forgetful)
     rows = measure_recall(None, prompts, SamplingConfig(), seed=5)
@@ -183,19 +183,6 @@ def test_recall_counts_by_turn_the_answers_that_keep_to_the_first_turns_instruct
     ]
     assert asked[1][1].system == "be brief"
     assert measure_recall(None, [], SamplingConfig(), seed=5) == []
-
-
-def test_recall_can_probe_values_that_none_was_trained_on(monkeypatch):
-    texts = []
-
-    def record(loaded, dialogues, sampling, *, seed):
-        texts.extend(d.messages[-1].content for d in dialogues)
-        return ["word"] * len(dialogues)
-
-    monkeypatch.setattr(gatt, "answer", record)
-    measure_recall(None, [dialogue(i, 1) for i in range(20)], SamplingConfig(), 0, UNSEEN_ATTRIBUTES)
-    assert any("roger" in text for text in texts)
-    assert not any(a.value in ("over", "amen", "Captain:") and a.value in text for a in ATTRIBUTES for text in texts)
 
 
 def test_attributes_are_plain_json():

@@ -27,9 +27,9 @@ def tiny_policy(lora=None, temperature=1.0):
     return Policy(tiny_loaded(), lora, sampling, Machine(), seed=1)
 
 
-def test_collate_keeps_every_token_and_counts_the_answer_with_its_end():
-    samples = [Sample((7, 8, 9), "abc", True), Sample((5,), "a", False), Sample((), "", True)]
-    sampled = collate([prompt(0)] * 3, [[1, 2], [1, 2, 3], [4]], samples, end_of_turn=99)
+def test_collate_keeps_every_token_and_counts_the_answers():
+    samples = [Sample((7, 8, 9, 99), "abc", True), Sample((5,), "a", False), Sample((99,), "", True)]
+    sampled = collate([prompt(0)] * 3, [[1, 2], [1, 2, 3], [4]], samples)
     assert sampled.tokens_BT.tolist() == [[1, 2, 7, 8, 9, 99], [1, 2, 3, 5, 0, 0], [4, 99, 0, 0, 0, 0]]
     assert sampled.prompt_lengths_B.tolist() == [2, 3, 1]
     assert sampled.response_mask_BR.sum(dim=1).tolist() == [4, 1, 1]
@@ -38,7 +38,7 @@ def test_collate_keeps_every_token_and_counts_the_answer_with_its_end():
 
 def test_mini_batches_hold_every_row_once_and_micro_batches_are_cut_to_their_longest():
     samples = [Sample(tuple(range(5, 5 + n)), "", False) for n in (1, 9, 2, 8, 3, 7, 4)]
-    sampled = collate([prompt(0)] * 7, [[1, 2]] * 7, samples, end_of_turn=2)
+    sampled = collate([prompt(0)] * 7, [[1, 2]] * 7, samples)
     batches = mini_batches(sampled, mini_batch_size=4, micro_batch_size=2, seed=0)
     assert [len(micro.rows) for batch in batches for micro in batch] == [2, 2, 2, 1]
     assert sorted(int(row) for batch in batches for micro in batch for row in micro.rows) == list(range(7))

@@ -57,7 +57,10 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
         path, value = parse_override(text)
         place: Any = result
         for depth, part in enumerate(path[:-1]):
-            place = place[int(part)] if isinstance(place, list) and part.isdigit() else place.setdefault(part, {})
+            if isinstance(place, list):
+                place = _entry(place, part, f"--set {text}: {'.'.join(path[:depth])}")
+            else:
+                place = place.setdefault(part, {})
             if not isinstance(place, dict | list):
                 where = ".".join(path[: depth + 1])
                 raise ConfigError(f"--set {text}: {where} is a plain value, not a table. Set {where} itself.")
@@ -65,6 +68,12 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
             raise ConfigError(f"--set {text}: {'.'.join(path[:-1])} is a list. Name an entry by its number first.")
         place[path[-1]] = value
     return result
+
+
+def _entry(entries: list[Any], part: str, where: str) -> Any:
+    if not part.isdigit() or int(part) >= len(entries):
+        raise ConfigError(f"{where} is a list of {len(entries)}, numbered from 0; it has no entry {part!r}.")
+    return entries[int(part)]
 
 
 def parse(cls: type[C], values: Mapping[str, Any], where: str) -> C:

@@ -18,6 +18,8 @@ from markdown_it import MarkdownIt
 from packaging.requirements import InvalidRequirement, Requirement
 
 DISTRIBUTION = "arriero"
+# Packages that only the CUDA builds of torch bring: with them the corpus would depend on the build.
+ACCELERATOR = re.compile(r"nvidia-.*|cuda-.*|triton")
 PAGE_BYTES = 6_000  # a longer description becomes several pages, cut at its headings
 
 # Descriptions are data, not programs: reST may neither read files nor pass raw output through.
@@ -51,9 +53,10 @@ def canonical(name: str) -> str:
 def required_distributions(root: str = DISTRIBUTION) -> list[metadata.Distribution]:
     """What `root` requires, directly or not, without extras, by name; all that is installed if `root` is not.
 
-    So a package that only tests need changes nothing.
+    So neither a package that only tests need nor the build of torch changes anything.
     """
-    installed = {canonical(d.metadata["Name"]): d for d in metadata.distributions() if d.metadata["Name"]}
+    named = {canonical(d.metadata["Name"]): d for d in metadata.distributions() if d.metadata["Name"]}
+    installed = {name: d for name, d in named.items() if not ACCELERATOR.fullmatch(name)}
     if canonical(root) not in installed:
         return [installed[name] for name in sorted(installed)]
     seen: set[tuple[str, str]] = set()

@@ -43,6 +43,17 @@ class KindMix:
 
 
 @config
+class SftMix:
+    """The same for SFT: few refusals, and more look-alikes than harmful requests, or the model learns to refuse."""
+
+    closed_book: float = setting(0.28, "weight of questions with nothing given", ge=0)
+    with_docs: float = setting(0.46, "weight of questions with the docstring given", ge=0)
+    multi_turn: float = setting(0.10, "weight of short dialogues", ge=0)
+    unsafe: float = setting(0.06, "weight of unsafe requests", ge=0)
+    borderline: float = setting(0.10, "weight of harmless look-alikes", ge=0)
+
+
+@config
 class EvaluationMix:
     """The same for the test prompts: more of what safety is measured on."""
 
@@ -66,7 +77,8 @@ class PythonChatConfig:
     test_prompts: int = setting(320, "prompts for evaluation", ge=1)
     gatt_dialogues: int = setting(60, "dialogues for Ghost Attention", ge=0)
     gatt_test_dialogues: int = setting(30, "the same, for evaluation", ge=0)
-    mix: KindMix = setting(KindMix(), "kinds in SFT, preferences and RL")
+    sft_mix: SftMix = setting(SftMix(), "kinds in SFT")
+    mix: KindMix = setting(KindMix(), "kinds in preferences and RL")
     test_mix: EvaluationMix = setting(EvaluationMix(), "kinds in the test prompts")
     docs_words: int = setting(50, "longest excerpt of a docstring in a question", unit="words", ge=5, le=80)
     test_share: float = setting(0.2, "share of modules kept for the test prompts", gt=0, lt=1)
@@ -151,7 +163,7 @@ def apportion(total: int, weights: dict[PromptKind, float]) -> dict[PromptKind, 
 
 def draw(pool: Pool, count: int, cfg: PythonChatConfig) -> list[Prompt]:
     """`count` prompts of a pool in the mix of kinds, shuffled; fewer only if the pool has no more questions."""
-    mix = cfg.test_mix if pool.name == "test" else cfg.mix
+    mix = {"sft": cfg.sft_mix, "test": cfg.test_mix}.get(pool.name, cfg.mix)
     wanted = apportion(count, {kind: getattr(mix, kind.value) for kind in PromptKind})
     dialogues, rest = _dialogues(pool, wanted[PromptKind.MULTI_TURN], cfg.seed)
     unsafe = [prompt for prompt, _ in pool.unsafe[: wanted[PromptKind.UNSAFE]]]

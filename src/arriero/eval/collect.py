@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from arriero.artifacts import Artifact, Machine, StageContext, run_units
+from arriero.artifacts import Artifact, StageContext, run_units
 from arriero.artifacts.files import read_jsonl
 from arriero.dialogue import Prompt
 from arriero.eval.bits_per_byte import Document, document_bits
 from arriero.generation import SamplingConfig, answer, generate, response_logprobs
-from arriero.model import LoadedModel, load_model
+from arriero.model import LoadedModel, OneModel
 from arriero.reward import RewardModel, load_reward_model
 
-CHUNK = 64  # prompts in a unit: as many as are sampled side by side
+CHUNK = 128  # items in a unit: twice as many as are sampled side by side, so that a row which is done has a next one
 
 
 @dataclass(frozen=True)
@@ -40,29 +39,11 @@ def unit_seed(seed: int, index: int) -> int:
     return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
 
 
-class Shelf:
-    """Holds the one model that was asked for last, so that no two lie in memory."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._id = ""
-        self._held: LoadedModel | RewardModel | None = None
-
-    def model(self, artifact: Artifact) -> LoadedModel:
-        if self._id != artifact.id:
-            self._held = None
-            self._held = load_model(artifact, self._machine, dtype=getattr(torch, self._machine.dtype))
-            self._id = artifact.id
-        assert isinstance(self._held, LoadedModel)
-        return self._held
+class Shelf(OneModel):
+    """The one model or reward model that was asked for last."""
 
     def reward_model(self, artifact: Artifact) -> RewardModel:
-        if self._id != artifact.id:
-            self._held = None
-            self._held = load_reward_model(artifact, self._machine)
-            self._id = artifact.id
-        assert isinstance(self._held, RewardModel)
-        return self._held
+        return self._only(artifact, lambda: load_reward_model(artifact, self._machine))
 
 
 def heldout_bits(
@@ -108,10 +89,11 @@ def reward_scores(
     answers: Mapping[str, Sequence[str]],
 ) -> dict[str, dict[str, list[float]]]:
     """Logits of each reward model for every answer: reward model -> version -> prompt."""
+    # All answers to a prompt stand together, so that the prompt is read once for them.
     dialogues = [
         prompt.dialogue.with_answer(text)
-        for texts in answers.values()
-        for prompt, text in zip(prompts, texts, strict=True)
+        for prompt, *texts in zip(prompts, *answers.values(), strict=True)
+        for text in texts
     ]
 
     def work(_: int, unit: Unit) -> list[dict[str, Any]]:
@@ -121,9 +103,7 @@ def reward_scores(
     units = units_of(list(reward_models), len(dialogues))
     flat = _by_version(context, "scored", units, work, "score", "answers")
     return {
-        kind: {
-            version: scores[place * len(prompts) : (place + 1) * len(prompts)] for place, version in enumerate(answers)
-        }
+        kind: {version: scores[place :: len(answers)] for place, version in enumerate(answers)}
         for kind, scores in flat.items()
     }
 
@@ -139,8 +119,8 @@ def log_ratios(
 ) -> dict[str, list[float]]:
     """log p_version - log p_reference of answers that each version samples at temperature 1, by version.
 
-    Their mean is an unbiased estimate of KL(version || reference) over an answer of at most `max_new_tokens` tokens.
-    The end-of-turn token is left out of both.
+    Their mean is an unbiased estimate of KL(version || reference) over an answer of at most `max_new_tokens` tokens,
+    the decision to end it included.
     """
     sampling = SamplingConfig(temperature=1.0, top_p=1.0, max_new_tokens=max_new_tokens)
 
@@ -148,10 +128,8 @@ def log_ratios(
         loaded = shelf.model(versions[unit.label])
         rendered = [loaded.chat_format.render_prompt(p.dialogue) for p in prompts[unit.start : unit.stop]]
         stop_ids = loaded.chat_format.stop_ids
-        completions = generate(
-            loaded.model, rendered, sampling, stop_ids=stop_ids, seed=unit_seed(seed, index), streams=CHUNK
-        )
-        responses = [list(completion.ids) for completion in completions]
+        completions = generate(loaded.model, rendered, sampling, stop_ids=stop_ids, seed=unit_seed(seed, index))
+        responses = [list(completion.chosen) for completion in completions]
         own = summed_logprobs(loaded, rendered, responses)
         return [
             {"version": unit.label, "prompt": p, "response": r, "logprob": logprob}
@@ -175,7 +153,7 @@ def log_ratios(
 
 
 def summed_logprobs(loaded: LoadedModel, prompts: list[list[int]], responses: list[list[int]]) -> list[float]:
-    """log p(response | prompt) of each; 0 for an empty response."""
+    """log p(response | prompt) of each."""
     logprobs = response_logprobs(loaded.model, prompts, responses)
     return [float(logprobs_T.double().sum()) for logprobs_T in logprobs]
 

@@ -30,10 +30,15 @@ REFILL_SHARE = 8
 
 @dataclass(frozen=True)
 class Completion:
-    """An answer's ids without the stop id; `finished` is False where max_new_tokens cut it off."""
+    """An answer's ids, and the stop id that ended it: None where max_new_tokens cut it off."""
 
     ids: tuple[int, ...]
-    finished: bool
+    stop_id: int | None
+
+    @property
+    def chosen(self) -> tuple[int, ...]:
+        """All that the model chose: the ids and, if it ended the answer, the stop id."""
+        return self.ids if self.stop_id is None else (*self.ids, self.stop_id)
 
 
 @dataclass
@@ -202,17 +207,17 @@ class _Engine:
         for row, token in reversed(list(enumerate(chosen_B.tolist(), first))):
             state = self.rows[row]
             if token in self.stop_ids:
-                self._finish(row, True)
+                self._finish(row, token)
                 continue
             spoken.append(token)
             state.ids.append(token)
             if len(state.ids) == self.sampling.max_new_tokens:
-                self._finish(row, False)
+                self._finish(row, None)
         return spoken
 
-    def _finish(self, row: int, finished: bool) -> None:
+    def _finish(self, row: int, stop_id: int | None) -> None:
         state = self.rows[row]
-        self.done[state.index] = Completion(tuple(state.ids), finished)
+        self.done[state.index] = Completion(tuple(state.ids), stop_id)
         last = self.rows.pop()
         if last is not state:
             self.rows[row] = last

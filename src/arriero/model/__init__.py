@@ -4,6 +4,7 @@ from arriero.model.checkpoint import LoadedModel, load_model, load_weights, save
 from arriero.model.config import LoraConfig, ModelConfig
 from arriero.model.init import init_weights, new_model
 from arriero.model.lora import adapters_off, add_lora, has_lora, lora_parameters, merge_lora
+from arriero.model.one_model import OneModel
 from arriero.model.scalar_head import ScalarHead
 from arriero.model.transformer import Transformer
 
@@ -11,6 +12,7 @@ __all__ = [
     "LoadedModel",
     "LoraConfig",
     "ModelConfig",
+    "OneModel",
     "ScalarHead",
     "Transformer",
     "adapters_off",

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import Field
 
-from arriero.artifacts import Artifact, Input, Inputs, Machine, Stage, StageContext, run_units
+from arriero.artifacts import Input, Inputs, Stage, StageContext, run_units
 from arriero.artifacts.files import read_jsonl, write_jsonl
 from arriero.config import config, setting
 from arriero.dialogue import Prompt, read_prompts
 from arriero.errors import ConfigError, InputError
 from arriero.generation import SamplingConfig, answer
-from arriero.model import LoadedModel, load_model
+from arriero.model import OneModel
 from arriero.preference.record import Pair, domain_of
 
-ANSWERS_PER_UNIT = 64  # answers sampled at once, and what a killed run repeats at most
+ANSWERS_PER_UNIT = 128  # answers sampled in one call, and what a killed run repeats at most
 
 
 @config
@@ -115,22 +114,6 @@ def units(planned: Sequence[Planned]) -> list[Unit]:
     ]
 
 
-class _OneModel:
-    """Keeps the model that was asked for last, and no other."""
-
-    def __init__(self, artifacts: dict[str, Artifact], machine: Machine, dtype: torch.dtype) -> None:
-        self._artifacts, self._machine, self._dtype = artifacts, machine, dtype
-        self._source: str | None = None
-        self._loaded: LoadedModel | None = None
-
-    def get(self, source: str) -> LoadedModel:
-        if self._loaded is None or self._source != source:
-            self._loaded = None
-            self._loaded = load_model(self._artifacts[source], self._machine, dtype=self._dtype)
-            self._source = source
-        return self._loaded
-
-
 def run(cfg: SampleConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
     models = inputs.many("models")
     prompts_path = inputs.one("chat").path / "prompts-preference.jsonl"
@@ -138,13 +121,13 @@ def run(cfg: SampleConfig, inputs: Inputs, context: StageContext) -> dict[str, A
     if not prompts:
         raise InputError(f"{prompts_path} holds no prompts, so there is nothing to sample pairs for.")
     planned = plan(prompts, list(models), cfg)
-    one_model = _OneModel(models, context.machine, getattr(torch, context.machine.dtype))
+    one_model = OneModel(context.machine)
 
     def work(index: int, unit: Unit) -> list[dict[str, Any]]:
         sampling = SamplingConfig(temperature=unit.cell.temperature, top_p=cfg.top_p, max_new_tokens=cfg.max_new_tokens)
         dialogues = [planned[pair].prompt.dialogue for pair, _ in unit.wanted]
         seed = int(np.random.SeedSequence([cfg.seed, 2, index]).generate_state(1)[0])
-        texts = answer(one_model.get(unit.cell.source), dialogues, sampling, seed=seed)
+        texts = answer(one_model.model(models[unit.cell.source]), dialogues, sampling, seed=seed)
         return [{"pair": p, "side": side, "text": t} for (p, side), t in zip(unit.wanted, texts, strict=True)]
 
     path = run_units(context, "answers", units(planned), work, unit="answers", size=lambda unit: len(unit.wanted))

@@ -124,11 +124,26 @@ def ppo_section(run: RunView) -> Section:
         alt = "; ".join(f"{name}: from {y[0]:.3f} to {y[-1]:.3f}" for name, _, y, _ in panels)
         caption = (
             f"n = {len(rows)} iterations of {label}. Faint: each iteration; strong: running mean. One course of one "
-            "seed, so without interval; whether it helped is judged on held-out prompts below."
+            f"seed, so without interval. {_kept(label, artifact.manifest.metrics)} Whether it helped is judged on "
+            "prompts held out of all training, below."
         )
         drawn = figures.curves(f"ppo{number}", panels, "iteration", f"PPO, {label}. {alt}")
         blocks.append(Figure(f"Reward and KL: {label}", drawn, caption))
     return Section("ppo", title, lead, blocks, missing="" if blocks else "rlhf.ppo")
+
+
+def _kept(label: str, metrics: Mapping[str, Any]) -> str:
+    """Which iteration's policy became the version, as PPO's held-out prompts chose it."""
+    first, best = (f"{metrics[key]:+.3f}".replace("-", "−") for key in ("heldout_reward_first", "heldout_reward_best"))
+    prompts = f"{metrics['heldout_prompts']} RL prompts kept out of training"
+    if metrics["best_iteration"] == 0:
+        return (
+            f"No later policy was better than the start on {prompts} (mean reward {first}), so {label} is the model "
+            "that PPO started from."
+        )
+    return (
+        f"{label} is the policy after iteration {metrics['best_iteration']}, the best on {prompts}: {first} to {best}."
+    )
 
 
 def gatt_section(run: RunView) -> Section:

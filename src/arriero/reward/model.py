@@ -58,7 +58,10 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def score(self, dialogues: Sequence[Dialogue]) -> Tensor:
-        """(n,) logits in float32 on the CPU. Raises InputError if a dialogue does not end with an answer."""
+        """(n,) logits in float32 on the CPU. Raises InputError if a dialogue does not end with an answer.
+
+        An answer that a length limit cut off is read as if it ended there.
+        """
         if not dialogues:
             return torch.empty(0)
         scores: Tensor = self.head(last_hidden(self.transformer, [self.ids(dialogue) for dialogue in dialogues]))

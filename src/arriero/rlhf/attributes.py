@@ -7,7 +7,6 @@ constraints are those that a small model can follow and a program can check, so 
 
 import random
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 # An instruction joins attributes of different families only, and these never contradict each other.
@@ -71,7 +70,7 @@ class Attribute:
             return text.upper() if self.value == "capital" else text.lower()
         if self.family == "opening":
             return f"{self.value} {text}"
-        return f"{text.rstrip('.!?')}{self.value}" if self.value in "!?" else f"{text} {self.value}"
+        return f"{text.rstrip('.!?')}{self.value}" if self.value == "!" else f"{text} {self.value}"
 
 
 def _ends_with(text: str, ending: str) -> bool:
@@ -79,22 +78,17 @@ def _ends_with(text: str, ending: str) -> bool:
     return text.endswith(ending) and not (ending[0].isalnum() and before[-1:].isalnum())
 
 
-def _pool(values: dict[str, tuple[str, ...]]) -> tuple[Attribute, ...]:
-    return tuple(Attribute(family, value) for family in FAMILIES for value in values.get(family, ()))
-
-
-# What Ghost Attention trains on, and other values of the same families that only a probe uses. Each is one that an
-# answer hardly keeps to by chance, or recall would say little.
-ATTRIBUTES = _pool(
-    {
-        "length": ("6",),
-        "case": ("capital",),
-        "opening": ("Captain:", "Well,", "Dear friend,"),
-        "ending": ("over", "amen", "!"),
-    }
-)
-UNSEEN_ATTRIBUTES = _pool(
-    {"length": ("5",), "case": ("small",), "opening": ("Listen:", "Indeed,"), "ending": ("roger", "?")}
+# Each is one that an answer hardly keeps to by chance, or recall would say little.
+ATTRIBUTES = (
+    Attribute("length", "6"),
+    Attribute("opening", "Captain:"),
+    Attribute("opening", "Well,"),
+    Attribute("opening", "Dear friend,"),
+    Attribute("ending", "over"),
+    Attribute("ending", "amen"),
+    Attribute("ending", "!"),
+    Attribute("case", "capital"),
+    Attribute("case", "small"),
 )
 
 
@@ -127,12 +121,12 @@ class Instruction:
         }
 
 
-def draw_instruction(generator: random.Random, pool: Sequence[Attribute] = ATTRIBUTES) -> Instruction:
+def draw_instruction(generator: random.Random) -> Instruction:
     """One attribute, or two of different families, each as likely; worded in short half the time.
 
     Families are drawn first, so that one with many values is no likelier than one with few.
     """
-    families = sorted({a.family for a in pool})
+    families = sorted({a.family for a in ATTRIBUTES})
     chosen = generator.sample(families, min(len(families), generator.choice((1, 2))))
-    attributes = tuple(generator.choice([a for a in pool if a.family == family]) for family in chosen)
+    attributes = tuple(generator.choice([a for a in ATTRIBUTES if a.family == family]) for family in chosen)
     return Instruction(attributes, shortened=generator.random() < 0.5)

@@ -22,7 +22,7 @@ from arriero.dialogue import Dialogue, Message, Role, first_user, read_dialogues
 from arriero.errors import InputError
 from arriero.generation import SamplingConfig, answer
 from arriero.model import LoadedModel, load_model
-from arriero.rlhf.attributes import ATTRIBUTES, Attribute, Instruction, draw_instruction
+from arriero.rlhf.attributes import Instruction, draw_instruction
 from arriero.rlhf.rollout import Sample, derive_seed, in_units, sample_answers, spread
 
 
@@ -141,8 +141,8 @@ def _grow(cfg: GattConfig, loaded: LoadedModel, dialogues: list[_Growing], seed:
     return dialogues
 
 
-def _instruction(seed: int, index: int, pool: Sequence[Attribute]) -> Instruction:
-    return draw_instruction(random.Random(derive_seed(seed, "instruction", index)), pool)
+def _instruction(seed: int, index: int) -> Instruction:
+    return draw_instruction(random.Random(derive_seed(seed, "instruction", index)))
 
 
 def _cut(turns: list[str], cfg: GattConfig, index: int) -> tuple[str, ...]:
@@ -158,8 +158,7 @@ def run(cfg: GattConfig, inputs: Inputs, context: StageContext) -> dict[str, Any
     if not dialogues:
         raise InputError("There are no dialogues for Ghost Attention: gatt.jsonl of the chat input is empty.")
     started = [
-        _Growing(_cut(user_turns(d), cfg, i), _instruction(cfg.seed, i, ATTRIBUTES), d.system)
-        for i, d in enumerate(dialogues)
+        _Growing(_cut(user_turns(d), cfg, i), _instruction(cfg.seed, i), d.system) for i, d in enumerate(dialogues)
     ]
     units = in_units(started, cfg.candidates)
     policy, machine = inputs.one("policy"), context.machine
@@ -211,16 +210,15 @@ def measure_recall(
     prompts: Sequence[Dialogue],
     sampling: SamplingConfig,
     seed: int,
-    pool: Sequence[Attribute] = ATTRIBUTES,
 ) -> list[dict[str, int]]:
     """Rows {turn (from 1), n, kept}: of n answers at that turn, how many keep to the instruction of the first turn.
 
-    `prompts` give the user turns; answers in them are ignored. The instructions are drawn from `seed` and `pool` alone,
-    so every model is probed with the same ones; UNSEEN_ATTRIBUTES as pool probes with values that none was trained on.
+    `prompts` give the user turns; answers in them are ignored. The instructions are drawn from `seed` alone, so every
+    model is probed with the same ones.
     Section 3.3 reports turns 2, 4, 6 and 20.
     """
     turns = [user_turns(d) for d in prompts]
-    instructions = [_instruction(seed, i, pool) for i in range(len(turns))]
+    instructions = [_instruction(seed, i) for i in range(len(turns))]
     dialogues = [
         first_user(attach(own[0], i), d.system) for d, own, i in zip(prompts, turns, instructions, strict=True)
     ]

@@ -51,7 +51,7 @@ class Policy:
         dialogues = [p.dialogue for p in prompts]
         samples = sample_answers(self.for_sampling(), dialogues, self.sampling, seed=seed)
         prompt_ids = [self.loaded.chat_format.render_prompt(d) for d in dialogues]
-        return collate(prompts, prompt_ids, samples, self.loaded.chat_format.end_of_turn_id)
+        return collate(prompts, prompt_ids, samples)
 
     def estimate(self, micro: MicroBatch) -> tuple[Tensor, Tensor]:
         """Teacher-forced (log-probabilities, values) of the counted tokens, each (N,), with a graph."""

@@ -51,7 +51,10 @@ def only_answer_trained(dialogue: Dialogue, answer: str) -> Dialogue:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sampled answer. `finished`: the model ended it, rather than the limit on new tokens."""
+    """One sampled answer: all ids that the model chose, the stop id included, and its text.
+
+    `finished`: the model ended it, rather than the limit on new tokens.
+    """
 
     ids: tuple[int, ...]
     text: str
@@ -64,7 +67,10 @@ def sample_answers(
     """One answer to each dialogue. A dialogue may come several times; its answers then differ."""
     prompts = [loaded.chat_format.render_prompt(dialogue) for dialogue in dialogues]
     completions = generate(loaded.model, prompts, sampling, stop_ids=loaded.chat_format.stop_ids, seed=seed)
-    return [Sample(c.ids, loaded.tokenizer.decode(list(c.ids)).strip(), c.finished) for c in completions]
+    return [
+        Sample(c.chosen, loaded.tokenizer.decode(list(c.ids)).strip(), finished=c.stop_id is not None)
+        for c in completions
+    ]
 
 
 @dataclass(frozen=True)
@@ -117,14 +123,9 @@ class MicroBatch:
         return filled_BR.masked_scatter(self.response_mask_BR, values_N)
 
 
-def collate(
-    prompts: Sequence[Prompt], prompt_ids: Sequence[Sequence[int]], samples: Sequence[Sample], end_of_turn: int
-) -> Sampled:
-    """Pads prompts and answers to one batch.
-
-    A finished answer is given the end-of-turn token: to end was the policy's choice and has its reward.
-    """
-    answers = [(*s.ids, end_of_turn) if s.finished else s.ids for s in samples]
+def collate(prompts: Sequence[Prompt], prompt_ids: Sequence[Sequence[int]], samples: Sequence[Sample]) -> Sampled:
+    """Pads prompts and answers to one batch. An answer's stop id counts: to end was the policy's choice too."""
+    answers = [s.ids for s in samples]
     assert all(answers)
     rows = [(*prompt, *answer) for prompt, answer in zip(prompt_ids, answers, strict=True)]
     width, longest = max(map(len, rows)), max(map(len, answers))

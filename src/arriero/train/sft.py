@@ -6,6 +6,7 @@ masking between dialogues are not stated: here 3% of the steps, 10% of the peak,
 Ghost Attention and context distillation (3.2.3, 3.3, 4.2.4) fine-tune through this stage too.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,25 @@ def render_dialogues(file: Path, chat_format: ChatFormat, cfg: SftConfig) -> tup
     return kept, dropped
 
 
+def read_all(
+    artifacts: Mapping[str, Artifact], chat_format: ChatFormat, cfg: SftConfig
+) -> tuple[list[Rendered], dict[str, int], int]:
+    """All dialogues, how many of each source, and how many were dropped. Raises InputError if none is left."""
+    dialogues: list[Rendered] = []
+    sources: dict[str, int] = {}
+    dropped = 0
+    for label, artifact in artifacts.items():
+        kept, left_out = render_dialogues(dialogues_file(artifact), chat_format, cfg)
+        dialogues += kept
+        sources[label] = len(kept)
+        dropped += left_out
+    if not dialogues:
+        raise InputError(
+            f"There is no dialogue to train on in {', '.join(sources) or 'no input'} ({dropped} were too long)."
+        )
+    return dialogues, sources, dropped
+
+
 def run(cfg: SftConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
     """Trains and saves the model (its adapters alone with LoRA).
 
@@ -93,18 +113,7 @@ def run(cfg: SftConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]
             f"sequence_length ({cfg.sequence_length}) is longer than the base model's context "
             f"({loaded.config.max_seq_len}); lower it."
         )
-    dialogues: list[Rendered] = []
-    sources: dict[str, int] = {}
-    dropped = 0
-    for label, artifact in inputs.many("dialogues").items():
-        kept, left_out = render_dialogues(dialogues_file(artifact), loaded.chat_format, cfg)
-        dialogues += kept
-        sources[label] = len(kept)
-        dropped += left_out
-    if not dialogues:
-        raise InputError(
-            f"There is no dialogue to train on in {', '.join(sources) or 'no input'} ({dropped} were too long)."
-        )
+    dialogues, sources, dropped = read_all(inputs.many("dialogues"), loaded.chat_format, cfg)
     rows = pack_epochs([len(rendered.ids) for rendered in dialogues], cfg.sequence_length, cfg.epochs, cfg.seed)
     steps = -(-len(rows) // cfg.global_batch_size)
 
