@@ -33,24 +33,24 @@ GATT_TURNS = (4, 8)
 
 @config
 class KindMix:
-    """Weights of the kinds of prompts; only their ratios count."""
+    """Weights of the kinds of prompts; only their ratios count. With docs given, SFT leaves little to learn."""
 
-    closed_book: float = setting(0.25, "weight of questions with nothing given", ge=0)
-    with_docs: float = setting(0.40, "weight of questions with the docstring given", ge=0)
-    multi_turn: float = setting(0.10, "weight of short dialogues", ge=0)
-    unsafe: float = setting(0.15, "weight of unsafe requests", ge=0)
-    borderline: float = setting(0.10, "weight of harmless look-alikes", ge=0)
+    closed_book: float = setting(0.30, "weight of questions with nothing given", ge=0)
+    with_docs: float = setting(0.20, "weight of questions with the docstring given", ge=0)
+    multi_turn: float = setting(0.15, "weight of short dialogues", ge=0)
+    unsafe: float = setting(0.17, "weight of unsafe requests", ge=0)
+    borderline: float = setting(0.18, "weight of harmless look-alikes", ge=0)
 
 
 @config
 class SftMix:
     """The same for SFT: few refusals, and more look-alikes than harmful requests, or the model learns to refuse."""
 
-    closed_book: float = setting(0.28, "weight of questions with nothing given", ge=0)
-    with_docs: float = setting(0.46, "weight of questions with the docstring given", ge=0)
+    closed_book: float = setting(0.27, "weight of questions with nothing given", ge=0)
+    with_docs: float = setting(0.44, "weight of questions with the docstring given", ge=0)
     multi_turn: float = setting(0.10, "weight of short dialogues", ge=0)
     unsafe: float = setting(0.06, "weight of unsafe requests", ge=0)
-    borderline: float = setting(0.10, "weight of harmless look-alikes", ge=0)
+    borderline: float = setting(0.13, "weight of harmless look-alikes", ge=0)
 
 
 @config
