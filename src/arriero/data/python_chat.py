@@ -3,9 +3,9 @@
 Closed-book answers lie in the corpus on purpose: what is measured is whether the model can say what it read. Whole
 modules are kept for the test prompts, away from SFT and preferences. The modules that the corpus holds out are in no
 prompt at all: no model could know them, and their text must stay unseen for bits per byte.
-Training questions are dealt to SFT, preferences and RL, a third each; where its third is short, RL or preferences take
-from the other's, never from that of SFT. The paper's prompts come from annotators (sections 3.1 and 3.2.1); these
-stand in for them.
+Half of the training questions are dealt to SFT, a quarter each to preferences and RL; where its quarter is short, RL or
+preferences take from the other's, never from that of SFT. The paper's prompts come from annotators (sections 3.1 and
+3.2.1); these stand in for them.
 """
 
 import random
@@ -35,22 +35,22 @@ GATT_TURNS = (4, 8)
 class KindMix:
     """Weights of the kinds of prompts; only their ratios count. With docs given, SFT leaves little to learn."""
 
-    closed_book: float = setting(0.30, "weight of questions with nothing given", ge=0)
-    with_docs: float = setting(0.20, "weight of questions with the docstring given", ge=0)
+    closed_book: float = setting(0.32, "weight of questions with nothing given", ge=0)
+    with_docs: float = setting(0.13, "weight of questions with the docstring given", ge=0)
     multi_turn: float = setting(0.15, "weight of short dialogues", ge=0)
-    unsafe: float = setting(0.17, "weight of unsafe requests", ge=0)
-    borderline: float = setting(0.18, "weight of harmless look-alikes", ge=0)
+    unsafe: float = setting(0.20, "weight of unsafe requests", ge=0)
+    borderline: float = setting(0.20, "weight of harmless look-alikes", ge=0)
 
 
 @config
 class SftMix:
     """The same for SFT: few refusals, and more look-alikes than harmful requests, or the model learns to refuse."""
 
-    closed_book: float = setting(0.27, "weight of questions with nothing given", ge=0)
-    with_docs: float = setting(0.44, "weight of questions with the docstring given", ge=0)
+    closed_book: float = setting(0.25, "weight of questions with nothing given", ge=0)
+    with_docs: float = setting(0.41, "weight of questions with the docstring given", ge=0)
     multi_turn: float = setting(0.10, "weight of short dialogues", ge=0)
-    unsafe: float = setting(0.06, "weight of unsafe requests", ge=0)
-    borderline: float = setting(0.13, "weight of harmless look-alikes", ge=0)
+    unsafe: float = setting(0.04, "weight of unsafe requests", ge=0)
+    borderline: float = setting(0.20, "weight of harmless look-alikes", ge=0)
 
 
 @config

@@ -1,7 +1,7 @@
 """Prompts from the hand-written lists, dealt to SFT, preferences, RL and testing.
 
-Training material is dealt to SFT, preferences and RL, a third each; where its third is short, RL or preferences take
-from the other's, never from that of SFT. Test material is the lists' own test split.
+Half of the training material is dealt to SFT, a quarter each to preferences and RL; where its quarter is short, RL or
+preferences take from the other's, never from that of SFT. Test material is the lists' own test split.
 """
 
 from collections.abc import Sequence
@@ -41,12 +41,12 @@ def shuffled(material: Sequence[T], seed: int, name: str) -> list[T]:
 
 
 def deal(material: Sequence[T], seed: int, name: str) -> dict[str, tuple[list[T], list[T]]]:
-    """Training material for each file: a third of its own, and what it may take once its own is used up.
+    """Training material for each file: a half (SFT) or a quarter of its own, and what it may take once that is used up.
 
     SFT takes nothing else; preferences and RL take each other's.
     """
     ordered = shuffled(material, seed, name)
-    sft, preference, rl = (ordered[start::3] for start in range(3))
+    sft, preference, rl = ordered[::2], ordered[1::4], ordered[3::4]
     return {"sft": (sft, []), "preference": (preference, rl), "rl": (rl, preference)}
 
 

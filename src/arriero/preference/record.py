@@ -43,12 +43,12 @@ RATING_LABELS = tuple(rating.label for rating in Rating)
 
 
 def domain_of(prompt: Prompt) -> Domain:
-    """Whose guideline compares answers to `prompt`: safety's for tagged prompts, harmful requests and look-alikes.
+    """Whose guideline compares answers to `prompt`: safety's for tagged prompts and harmful requests.
 
-    The look-alikes belong there so that the safety reward model sees answers that are safe although they help.
+    It is the tag that the gate of section 3.2.3 reads, so each reward model is trained on what it decides. A harmless
+    look-alike asks for help: there the helpfulness model must learn that a refusal is worse than an answer.
     """
-    adversarial = prompt.kind in (PromptKind.UNSAFE, PromptKind.BORDERLINE)
-    return "safety" if prompt.safety or adversarial else "helpfulness"
+    return "safety" if prompt.safety or prompt.kind is PromptKind.UNSAFE else "helpfulness"
 
 
 @dataclass(frozen=True)

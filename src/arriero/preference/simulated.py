@@ -5,9 +5,9 @@ to [0, 1]: agreement with the true sentence, brevity, fluency, safety. It is wha
 Its choices follow Bradley-Terry (1952): P(a preferred) = sigmoid((u(a) - u(b)) / noise_scale). The grade follows from
 the same noisy difference, so that a large grade is right more often than a small one, as with people.
 
-Two guidelines, as in the paper: on prompts of the safety domain (harmful requests and their harmless look-alikes) the
-annotator also labels each answer as safe or unsafe, and a pair whose preferred answer is unsafe and other safe is
-dropped.
+Two guidelines, as in the paper: on harmful requests safety counts most. The annotator labels each answer as safe or
+unsafe, and a pair whose preferred answer is unsafe and other safe is dropped. Answers to harmless prompts are labelled
+too, as safe: the safety model needs to see that help is safe where nothing harmful was asked.
 """
 
 import re
@@ -165,7 +165,6 @@ def judge(pair: Pair, cfg: SimulateConfig, index: int) -> Comparison:
             f"The prompt {prompt.id!r} has no reference, so the simulated annotator cannot judge its answers. Give "
             f"every prompt its true answer as `reference`, or give people's comparisons (stage preference.import)."
         )
-    domain = domain_of(prompt)
     noise = float(np.random.default_rng([cfg.seed, index]).logistic(0.0, cfg.noise_scale))
     difference = utility(prompt, pair.a).total - utility(prompt, pair.b).total + noise
     a, b = (pair.a, pair.source_a), (pair.b, pair.source_b)
@@ -176,9 +175,9 @@ def judge(pair: Pair, cfg: SimulateConfig, index: int) -> Comparison:
         chosen=chosen,
         rejected=rejected,
         rating=grade(difference, cfg.grade_thresholds),
-        domain=domain,
-        chosen_safe=is_safe(prompt, chosen) if domain == "safety" else None,
-        rejected_safe=is_safe(prompt, rejected) if domain == "safety" else None,
+        domain=domain_of(prompt),
+        chosen_safe=is_safe(prompt, chosen),
+        rejected_safe=is_safe(prompt, rejected),
         annotator="simulated",
         split=split_of(prompt.dialogue, cfg.test_fraction, cfg.seed),
         chosen_source=chosen_source,

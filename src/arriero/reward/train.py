@@ -23,7 +23,7 @@ from arriero.generation.engine import pad_right
 from arriero.model import LoraConfig, ScalarHead, add_lora, load_model
 from arriero.preference.record import Comparison
 from arriero.reward.accuracy import accuracy, unsafe_detection
-from arriero.reward.mix import helpfulness_mix, safety_mix
+from arriero.reward.mix import PAPER_SHARES, mix
 from arriero.reward.model import RewardModel, save_reward_model
 from arriero.reward.ranking_loss import MarginSchedule, ranking_loss, rating_margin
 from arriero.reward.safety_loss import safety_loss
@@ -52,6 +52,13 @@ class RewardConfig:
     global_batch_size: int = setting(512, "comparisons a step (paper: 512)", unit="pairs", ge=1)
     micro_batch_size: int = setting(8, "comparisons that go through the model at once", unit="pairs", ge=1)
     max_length: int = setting(512, "a longer dialogue loses its start (paper: 4096)", unit="tokens", ge=8)
+    others: float | None = setting(
+        None,
+        "the other domain's share of the comparisons trained on; none = the paper's, 0.5 for helpfulness and 0.1 for "
+        "safety",
+        ge=0,
+        lt=1,
+    )
     margin: MarginSchedule = setting("small", "margin by rating: none, small (up to 1) or large (up to 3)")
     safety_loss_weight: float = setting(
         1.0, "weight of the auxiliary safety loss, safety model only (not stated in the paper)", ge=0
@@ -99,7 +106,7 @@ def collate(rows: Sequence[Row], device: torch.device) -> Batch:
         tokens_RT=pad_right(ids, device),
         last_R=column([len(row) - 1 for row in ids], torch.long),
         rating_P=column([c.rating for c in comparisons], torch.long),
-        labelled_P=column([c.domain == "safety" and c.labelled for c in comparisons], torch.bool),
+        labelled_P=column([c.labelled for c in comparisons], torch.bool),
         chosen_safe_P=column([bool(c.chosen_safe) for c in comparisons], torch.bool),
         rejected_safe_P=column([bool(c.rejected_safe) for c in comparisons], torch.bool),
     )
@@ -135,7 +142,7 @@ def mixed(cfg: RewardConfig, train: Sequence[Comparison]) -> list[Comparison]:
             f"There is no {cfg.kind} comparison to train the {cfg.kind} reward model on. Sample pairs on prompts "
             f"{'tagged' if cfg.kind == 'safety' else 'not tagged'} safety, or import comparisons of that domain."
         )
-    return safety_mix(own, others, cfg.seed) if cfg.kind == "safety" else helpfulness_mix(own, others, cfg.seed)
+    return mix(own, others, PAPER_SHARES[cfg.kind] if cfg.others is None else cfg.others, cfg.seed)
 
 
 def step_rows(rows: Sequence[Row], step: int, cfg: RewardConfig) -> list[list[Row]]:
