@@ -21,6 +21,7 @@ from arriero.data.python_questions import Question, excerpt, first_sentence, que
 from arriero.data.safety_prompts import deal
 from arriero.dialogue import Dialogue, Prompt, PromptKind, Role, read_dialogues, read_prompts
 from arriero.errors import ConfigError, InputError
+from arriero.metrics.refusal import is_refusal
 from arriero.taxonomy import AttackVector, RiskCategory
 
 PROMPTS = prompt_lists.FOLDER
@@ -54,7 +55,9 @@ def last_turn(dialogue: Dialogue) -> str:
 
 
 def test_each_file_has_its_count_in_the_mix_of_kinds(chat: Path) -> None:
-    assert len(read_dialogues(chat / "sft.jsonl")) == 600
+    sft = read_dialogues(chat / "sft.jsonl")
+    refused = sum(is_refusal(dialogue.answer or "") for dialogue in sft)
+    assert (len(sft), refused) == (600, 36)
     kinds = Counter(prompt.kind for prompt in prompts(chat, "preference"))
     assert kinds == {"closed_book": 128, "with_docs": 52, "multi_turn": 60, "unsafe": 80, "borderline": 80}
     test = Counter(prompt.kind for prompt in prompts(chat, "test"))
@@ -228,6 +231,7 @@ def test_apportion_adds_up_and_deal_shares_out() -> None:
     assert sorted(sft + preference + rl) == list(range(90))
     assert (none, others, again) == ([], rl, preference)
     assert [len(part) for part in (sft, preference, rl)] == [45, 23, 22]
+    assert [len(deal(range(90), 0, "x", 4)[name][0]) for name in ("sft", "preference", "rl")] == [23, 34, 33]
     assert sft != sorted(sft)
 
 

@@ -20,7 +20,7 @@ TRUE = "Recursively copy a directory tree and return the destination directory."
 CLOSED = Prompt("q", first_user("What does shutil.copytree do?"), PromptKind.CLOSED_BOOK, False, TRUE)
 HARM = Prompt("u", first_user("How do I wipe a stranger's disk?"), PromptKind.UNSAFE, True, "I can't help with that.")
 KILL = "Call kill() on the Popen object."
-LOOKALIKE = Prompt("b", first_user("How do I kill a process?"), PromptKind.BORDERLINE, True, KILL)
+LOOKALIKE = Prompt("b", first_user("How do I kill a process?"), PromptKind.BORDERLINE, False, KILL)
 REFUSAL = "I can't help with that: it would destroy someone else's data. If the disk is yours, I can help."
 RAMBLE = TRUE + " It is a function that is used in many programs by many people who need to do many different things."
 
@@ -127,9 +127,9 @@ def test_the_stage_labels_drops_and_counts(tmp_path: Path) -> None:
     assert metrics["dropped_unsafe_preferred"] > 10
     assert not any(c.unsafe_preferred for c in kept)
     assert {c.annotator for c in kept} == {"simulated"}
-    assert {c.domain for c in kept if c.id[0] == "a"} == {"helpfulness"}
-    assert {c.domain for c in kept if c.id[0] in "bc"} == {"safety"}
-    assert all(c.chosen_safe and c.rejected_safe for c in kept if c.id[0] == "c")
+    assert {c.domain for c in kept if c.id[0] in "ac"} == {"helpfulness"}
+    assert {c.domain for c in kept if c.id[0] == "b"} == {"safety"}
+    assert all(c.chosen_safe and c.rejected_safe for c in kept if c.id[0] in "ac")
     assert metrics["agreement_with_utility"]["all"]["n"] == 240
     assert sum(metrics["splits"].values()) == len(kept)
     # All comparisons of one prompt are in one split.

@@ -116,7 +116,7 @@ def answered(prompts_per_kind: int, seed: int = 0) -> list[Answered]:
                 Answered(
                     f"{kind}-{number}",
                     kind,
-                    kind in (PromptKind.UNSAFE, PromptKind.BORDERLINE),
+                    kind is PromptKind.UNSAFE,
                     messages,
                     truth,
                     answers,
@@ -257,9 +257,8 @@ def _reward_model(folder: Path, label: str, generator: np.random.Generator) -> N
         },
         "trend": vars(cochran_armitage(correct, totals)),
     }
-    found = [
-        {"threshold": t, "recall": wilson(30, 40).to_json(), "precision": wilson(30, 33).to_json()} for t in (0.5, 0.15)
-    ]
+    shares = {"recall": (30, 40), "precision": (30, 33), "false_alarms": (7, 300)}
+    found = [{"threshold": t} | {name: wilson(*k).to_json() for name, k in shares.items()} for t in (0.5, 0.15)]
     write_json(
         folder / "accuracy.json",
         {"kind": kind, "domains": {"helpfulness": one, "safety": one, "all": one}, "unsafe_detection": found},

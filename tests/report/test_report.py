@@ -116,6 +116,11 @@ def test_it_says_which_policy_ppo_kept_and_that_it_may_be_the_start(html: str) -
     assert kept.endswith("(mean reward +0.000), so v2 is the model that PPO started from.")
 
 
+def test_it_shows_what_the_gate_costs_on_harmless_prompts(html: str) -> None:
+    start = html.index("Harmless prompts: answers below")
+    assert html[start : html.index("</table>", start)].count('<td class="number">2% [1%, 5%]</td></tr>') == 2
+
+
 def test_sections_without_their_stage_are_named_and_the_rest_stands(tmp_path: Path) -> None:
     gone = ("rlhf.ppo", "rlhf.rejection_sampling", "safety.context_distillation")
     html = page(synthetic_run(tmp_path, without=gone, prompts=3))

@@ -37,4 +37,10 @@ def test_detection_counts_answers_below_the_thresholds() -> None:
     half, gate = unsafe_detection([*rows, scored("better", -9, -9)])  # an unlabelled one does not count
     assert (half["recall"]["mean"], half["precision"]["mean"]) == (1.0, pytest.approx(2 / 3))
     assert (gate["recall"]["mean"], gate["precision"]["mean"]) == (0.5, 1.0)
-    assert unsafe_detection([])[0] == {"threshold": 0.5, "recall": None, "precision": None}
+    assert half["false_alarms"] is None
+    harmless = scored("better", logit(0.4), logit(0.6), chosen_safe=True, rejected_safe=True)
+    half, gate = unsafe_detection([*rows, harmless])
+    assert (half["recall"]["mean"], half["precision"]["mean"]) == (1.0, pytest.approx(2 / 3))
+    assert (half["false_alarms"]["mean"], gate["false_alarms"]["mean"]) == (0.5, 0.0)
+    nothing = {"recall": None, "precision": None, "false_alarms": None}
+    assert unsafe_detection([])[0] == {"threshold": 0.5} | nothing

@@ -178,14 +178,17 @@ def test_each_kind_is_mixed_as_in_the_paper() -> None:
     safe = mixed(RewardConfig(kind="safety"), train)
     assert [sum(c.domain == d for c in helpful) for d in ("helpfulness", "safety")] == [90, 90]
     assert [sum(c.domain == d for c in safe) for d in ("helpfulness", "safety")] == [20, 180]
+    assert mixed(RewardConfig(kind="helpfulness", others=0.0), train) == train[:90]
+    assert len(mixed(RewardConfig(kind="safety", others=0.25), train)) == 240
     with pytest.raises(InputError, match="no safety comparison"):
         mixed(RewardConfig(kind="safety"), [comparison(0)])
 
 
-def test_safety_labels_of_helpfulness_pairs_do_not_enter_the_safety_loss(untrained: RewardModel) -> None:
+def test_the_safety_loss_counts_what_is_labelled_in_either_domain(untrained: RewardModel) -> None:
     labelled = replace(comparison(1), chosen_safe=True, rejected_safe=True)
-    batch: Batch = collate(rows_of(untrained, [labelled, comparison(2, "safety")]), torch.device("cpu"))
-    assert batch.labelled_P.tolist() == [False, True]
+    rows = rows_of(untrained, [labelled, comparison(2, "safety"), comparison(3)])
+    batch: Batch = collate(rows, torch.device("cpu"))
+    assert batch.labelled_P.tolist() == [True, True, False]
 
 
 def test_a_folder_that_is_no_reward_model_is_named(chat_model: Artifact) -> None:

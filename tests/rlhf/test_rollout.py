@@ -13,6 +13,7 @@ from arriero.rlhf.rollout import (
     in_units,
     mini_batches,
     only_answer_trained,
+    sample_answers,
     spread,
 )
 from tiny_chat import prompt, tiny_loaded
@@ -34,6 +35,19 @@ def test_collate_keeps_every_token_and_counts_the_answers():
     assert sampled.prompt_lengths_B.tolist() == [2, 3, 1]
     assert sampled.response_mask_BR.sum(dim=1).tolist() == [4, 1, 1]
     assert sampled.lengths.tolist() == [6, 4, 2]
+
+
+def test_an_answer_ends_with_the_stop_id_that_was_sampled_unless_it_was_cut_off():
+    loaded = tiny_loaded()
+    dialogues = [prompt(i).dialogue for i in range(40)]
+    samples = sample_answers(loaded, dialogues, SamplingConfig(temperature=2.0, max_new_tokens=60), seed=1)
+    stops = loaded.chat_format.stop_ids
+    assert {s.finished for s in samples} == {True, False}
+    for sample in samples:
+        said = sample.ids[:-1] if sample.finished else sample.ids
+        assert (sample.ids[-1] in stops) == sample.finished
+        assert not stops & set(said)
+        assert sample.text == loaded.tokenizer.decode(list(said)).strip()
 
 
 def test_mini_batches_hold_every_row_once_and_micro_batches_are_cut_to_their_longest():

@@ -71,7 +71,7 @@ def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict
 
 
 def _entry(entries: list[Any], part: str, where: str) -> Any:
-    if not part.isdigit() or int(part) >= len(entries):
+    if not part.isdecimal() or int(part) >= len(entries):
         raise ConfigError(f"{where} is a list of {len(entries)}, numbered from 0; it has no entry {part!r}.")
     return entries[int(part)]
 

@@ -24,8 +24,9 @@ class ChatFilesConfig:
     )
     unsafe: InputPath | None = setting(None, "JSONL of unsafe requests and the parts of refusals, to teach safety")
     borderline: InputPath | None = setting(None, "JSONL of harmless questions that look unsafe, with answers")
-    unsafe_prompts: int = setting(40, "unsafe requests, at most, in each of SFT, preferences, RL and evaluation", ge=0)
-    borderline_prompts: int = setting(20, "the same of harmless look-alikes", ge=0)
+    unsafe_prompts: int = setting(40, "unsafe requests, at most, in each of preferences, RL and evaluation", ge=0)
+    borderline_prompts: int = setting(40, "harmless look-alikes, at most, in each of these and in SFT", ge=0)
+    sft_refusals: int = setting(12, "unsafe requests in SFT: with many, a small model refuses look-alikes too", ge=0)
     heldout_share: float = setting(0.1, "share of chats and prompts held out for evaluation, at least one", gt=0, lt=1)
     gatt_dialogues: int = setting(40, "dialogues for Ghost Attention, made by joining turns of the chats", ge=0)
     gatt_test_dialogues: int = setting(10, "the same, of held-out chats", ge=0)
@@ -59,7 +60,8 @@ def _safety(cfg: ChatFilesConfig) -> dict[str, list[Prompt]]:
     unsafe = read_unsafe(cfg.unsafe) if cfg.unsafe is not None else UnsafeList((), (), ())
     listed = safety_prompts(unsafe, read_pairs(cfg.borderline) if cfg.borderline is not None else [], cfg.seed)
     return {
-        name: [prompt for prompt, _ in pool.unsafe[: cfg.unsafe_prompts]] + pool.borderline[: cfg.borderline_prompts]
+        name: [prompt for prompt, _ in pool.unsafe[: cfg.sft_refusals if name == "sft" else cfg.unsafe_prompts]]
+        + pool.borderline[: cfg.borderline_prompts]
         for name, pool in listed.items()
     }
 

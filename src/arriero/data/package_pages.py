@@ -53,7 +53,7 @@ def canonical(name: str) -> str:
 def required_distributions(root: str = DISTRIBUTION) -> list[metadata.Distribution]:
     """What `root` requires, directly or not, without extras, by name; all that is installed if `root` is not.
 
-    So neither a package that only tests need nor the build of torch changes anything.
+    So neither a package that only tests need nor those that only a CUDA build of torch brings change anything.
     """
     named = {canonical(d.metadata["Name"]): d for d in metadata.distributions() if d.metadata["Name"]}
     installed = {name: d for name, d in named.items() if not ACCELERATOR.fullmatch(name)}

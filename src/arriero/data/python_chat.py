@@ -3,9 +3,8 @@
 Closed-book answers lie in the corpus on purpose: what is measured is whether the model can say what it read. Whole
 modules are kept for the test prompts, away from SFT and preferences. The modules that the corpus holds out are in no
 prompt at all: no model could know them, and their text must stay unseen for bits per byte.
-Half of the training questions are dealt to SFT, a quarter each to preferences and RL; where its quarter is short, RL or
-preferences take from the other's, never from that of SFT. The paper's prompts come from annotators (sections 3.1 and
-3.2.1); these stand in for them.
+What is dealt to SFT is in no other training file. Preferences and RL share what is short: the reward models then know
+prompts that RL meets. The paper's prompts come from annotators (sections 3.1 and 3.2.1); these stand in for them.
 """
 
 import random
@@ -46,10 +45,10 @@ class KindMix:
 class SftMix:
     """The same for SFT: few refusals, and more look-alikes than harmful requests, or the model learns to refuse."""
 
-    closed_book: float = setting(0.25, "weight of questions with nothing given", ge=0)
-    with_docs: float = setting(0.41, "weight of questions with the docstring given", ge=0)
+    closed_book: float = setting(0.24, "weight of questions with nothing given", ge=0)
+    with_docs: float = setting(0.40, "weight of questions with the docstring given", ge=0)
     multi_turn: float = setting(0.10, "weight of short dialogues", ge=0)
-    unsafe: float = setting(0.04, "weight of unsafe requests", ge=0)
+    unsafe: float = setting(0.06, "weight of unsafe requests", ge=0)
     borderline: float = setting(0.20, "weight of harmless look-alikes", ge=0)
 
 

@@ -1,7 +1,8 @@
 """Prompts from the hand-written lists, dealt to SFT, preferences, RL and testing.
 
-Half of the training material is dealt to SFT, a quarter each to preferences and RL; where its quarter is short, RL or
-preferences take from the other's, never from that of SFT. Test material is the lists' own test split.
+Half of the questions and of the look-alikes for training are dealt to SFT, and a quarter of the harmful requests, of
+which SFT wants few; preferences and RL halve the rest. Where its part is short, RL or preferences take from the
+other's, never from that of SFT. Test material is the lists' own test split.
 """
 
 from collections.abc import Sequence
@@ -40,20 +41,22 @@ def shuffled(material: Sequence[T], seed: int, name: str) -> list[T]:
     return copy
 
 
-def deal(material: Sequence[T], seed: int, name: str) -> dict[str, tuple[list[T], list[T]]]:
-    """Training material for each file: a half (SFT) or a quarter of its own, and what it may take once that is used up.
+def deal(material: Sequence[T], seed: int, name: str, every: int = 2) -> dict[str, tuple[list[T], list[T]]]:
+    """Training material for each file: its own, and what it may take once that is used up. SFT gets one of `every`.
 
     SFT takes nothing else; preferences and RL take each other's.
     """
     ordered = shuffled(material, seed, name)
-    sft, preference, rl = ordered[::2], ordered[1::4], ordered[3::4]
+    sft = ordered[::every]
+    rest = [row for index, row in enumerate(ordered) if index % every]
+    preference, rl = rest[::2], rest[1::2]
     return {"sft": (sft, []), "preference": (preference, rl), "rl": (rl, preference)}
 
 
 def safety_prompts(unsafe: UnsafeList, borderline: Sequence[Pair], seed: int) -> dict[str, SafetyPrompts]:
     """What each of FILES draws from."""
-    requests = _by_file(unsafe.requests, seed, "unsafe")
-    pairs = _by_file(borderline, seed, "borderline")
+    requests = _by_file(unsafe.requests, seed, "unsafe", 4)
+    pairs = _by_file(borderline, seed, "borderline", 2)
     return {
         name: SafetyPrompts(
             [prompt for part in requests[name] for prompt in _unsafe_prompts(part, unsafe, name, seed)],
@@ -63,8 +66,8 @@ def safety_prompts(unsafe: UnsafeList, borderline: Sequence[Pair], seed: int) ->
     }
 
 
-def _by_file(material: Sequence[L], seed: int, name: str) -> dict[str, tuple[list[L], list[L]]]:
-    dealt = deal([row for row in material if row.split is Split.TRAIN], seed, name)
+def _by_file(material: Sequence[L], seed: int, name: str, every: int) -> dict[str, tuple[list[L], list[L]]]:
+    dealt = deal([row for row in material if row.split is Split.TRAIN], seed, name, every)
     return dealt | {"test": (shuffled([row for row in material if row.split is Split.TEST], seed, name), [])}
 
 

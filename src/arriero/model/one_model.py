@@ -20,13 +20,12 @@ class OneModel:
         self._held: object = None
 
     def model(self, artifact: Artifact) -> LoadedModel:
-        """The model, frozen, in the machine's dtype."""
+        """The model in the machine's dtype."""
         dtype = getattr(torch, self._machine.dtype)
         return self._only(artifact, lambda: load_model(artifact, self._machine, dtype=dtype))
 
     def _only(self, artifact: Artifact, load: Callable[[], T]) -> T:
         if self._id != artifact.id:
-            self._held = None  # before the next one is read
-            self._held = load()
-            self._id = artifact.id
+            self._id, self._held = "", None  # before the next one is read
+            self._held, self._id = load(), artifact.id
         return self._held  # type: ignore[return-value]

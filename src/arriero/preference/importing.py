@@ -1,8 +1,8 @@
 """People's comparisons from a JSONL file: the place of the paper's annotators (section 3.2.1).
 
 A line: {"prompt": text or {"messages": [...]}, "chosen": text, "rejected": text, "rating": "significantly" | "better" |
-"slightly" | "negligibly"}; for safety also "domain": "safety", "chosen_safe" and "rejected_safe". `split` is kept where
-a row states it and drawn by prompt elsewhere.
+"slightly" | "negligibly"}; for safety also "domain": "safety", "chosen_safe" and "rejected_safe", which others may
+have. `split` is kept where a row states it and drawn by prompt elsewhere.
 """
 
 from dataclasses import replace

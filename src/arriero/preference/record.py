@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from arriero.artifacts.files import read_jsonl, write_jsonl
-from arriero.dialogue import Dialogue, Prompt, PromptKind, Role, first_user
+from arriero.dialogue import Dialogue, Prompt, Role, first_user
 from arriero.errors import InputError
 from arriero.taxonomy import SafetyBin, safety_bin
 
@@ -43,12 +43,12 @@ RATING_LABELS = tuple(rating.label for rating in Rating)
 
 
 def domain_of(prompt: Prompt) -> Domain:
-    """Whose guideline compares answers to `prompt`: safety's for tagged prompts and harmful requests.
+    """Whose guideline compares answers to `prompt`: safety's if it is tagged.
 
     It is the tag that the gate of section 3.2.3 reads, so each reward model is trained on what it decides. A harmless
     look-alike asks for help: there the helpfulness model must learn that a refusal is worse than an answer.
     """
-    return "safety" if prompt.safety or prompt.kind is PromptKind.UNSAFE else "helpfulness"
+    return "safety" if prompt.safety else "helpfulness"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def read_pairs(path: Path) -> list[Pair]:
 class Comparison:
     """`prompt` ends with a user turn; `chosen` and `rejected` answer it and differ.
 
-    `chosen_safe` and `rejected_safe` are both set in the safety domain, where they are required, or both None.
+    `chosen_safe` and `rejected_safe` are both set, as the safety domain requires, or both None.
     `annotator` is "simulated" wherever no person judged. `*_source` names the model that wrote the answer, or is empty.
     """
 

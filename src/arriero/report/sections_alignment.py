@@ -72,8 +72,7 @@ def _unsafe_detection(found: Mapping[str, Any]) -> Table | None:
         (
             label,
             f"{row['threshold']:g}",
-            share(row["recall"]) if row["recall"] else "–",
-            share(row["precision"]) if row["precision"] else "–",
+            *(share(row[key]) if row.get(key) else "–" for key in ("recall", "precision", "false_alarms")),
         )
         for label, report in found.items()
         if report["kind"] == "safety"
@@ -81,9 +80,10 @@ def _unsafe_detection(found: Mapping[str, Any]) -> Table | None:
     ]
     if not rows:
         return None
-    columns = ("Model", "Score below", "Recall [95%]", "Precision [95%]")
+    columns = ("Model", "Score below", "Recall [95%]", "Precision [95%]", "Harmless prompts: answers below [95%]")
     caption = (
-        "An answer counts as unsafe where the sigmoid of its safety score is below the threshold; 0.15 is the gate's."
+        "An answer counts as unsafe where the sigmoid of its safety score is below the threshold; 0.15 is the gate's. "
+        "Recall and precision are over answers to harmful requests."
     )
     return Table("Finding unsafe answers", columns, rows, caption)
 
@@ -135,14 +135,15 @@ def ppo_section(run: RunView) -> Section:
 def _kept(label: str, metrics: Mapping[str, Any]) -> str:
     """Which iteration's policy became the version, as PPO's held-out prompts chose it."""
     first, best = (f"{metrics[key]:+.3f}".replace("-", "−") for key in ("heldout_reward_first", "heldout_reward_best"))
-    prompts = f"{metrics['heldout_prompts']} RL prompts kept out of training"
+    prompts = f"{metrics['heldout_prompts']} RL prompts kept out of its training"
     if metrics["best_iteration"] == 0:
         return (
             f"No later policy was better than the start on {prompts} (mean reward {first}), so {label} is the model "
             "that PPO started from."
         )
     return (
-        f"{label} is the policy after iteration {metrics['best_iteration']}, the best on {prompts}: {first} to {best}."
+        f"{label} is the policy after iteration {metrics['best_iteration']}, the best on {prompts}: "
+        f"mean reward {first} at the start, {best} then."
     )
 
 

@@ -3,11 +3,10 @@
 Source: Llama 2, tables 7, 8 and 28; the intervals and the trend test are not in the paper.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import torch
 
 from arriero.metrics.intervals import wilson
 from arriero.metrics.trend import cochran_armitage
@@ -66,12 +65,13 @@ def _by_rating(rows: Sequence[Scored]) -> dict[str, Any]:
 
 
 def unsafe_detection(scored: Sequence[Scored]) -> list[dict[str, Any]]:
-    """Recall and precision of unsafe answers, where labels are known, at each threshold on the sigmoid of the score.
+    """Recall and precision of unsafe answers to safety's prompts, and false alarms: the share of labelled answers to
+    helpfulness' prompts that fall below, at each threshold on the sigmoid of the score.
 
     A share of nothing (no unsafe answer, or none found) is None.
     """
     answers = [
-        (score, safe)
+        (s.comparison.domain, score, safe)
         for s in scored
         for score, safe in (
             (s.chosen_score, s.comparison.chosen_safe),
@@ -79,16 +79,21 @@ def unsafe_detection(scored: Sequence[Scored]) -> list[dict[str, Any]]:
         )
         if safe is not None
     ]
-    probabilities = torch.sigmoid(torch.tensor([score for score, _ in answers])).tolist()
+    own = [(score, safe) for domain, score, safe in answers if domain == "safety"]
+    harmless = [score for domain, score, _ in answers if domain != "safety"]
+    unsafe = sum(not safe for _, safe in own)
     rows = []
     for threshold in UNSAFE_THRESHOLDS:
-        found = [not safe for p, (_, safe) in zip(probabilities, answers, strict=True) if p < threshold]
-        unsafe = sum(not safe for _, safe in answers)
+        bound = math.log(threshold / (1 - threshold))
+        found = [not safe for score, safe in own if score < bound]
         rows.append(
             {
                 "threshold": threshold,
                 "recall": wilson(sum(found), unsafe).to_json() if unsafe else None,
                 "precision": wilson(sum(found), len(found)).to_json() if found else None,
+                "false_alarms": wilson(sum(score < bound for score in harmless), len(harmless)).to_json()
+                if harmless
+                else None,
             }
         )
     return rows

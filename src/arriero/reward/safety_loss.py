@@ -3,6 +3,8 @@
 Source: Llama 2, appendix A.3.3 ("auxiliary safety loss"), whose formula and weight are not stated. The reading here is
 binary cross-entropy on the reward score itself, not on a head of its own: the paper measures the recall of unsafe
 responses by the reward at threshold 0.5 (logit 0), and gates PPO at 0.15, so the score must be the probability of safe.
+Every labelled comparison of the model's mix counts: without harmless answers labelled safe, a small model takes
+whatever is no refusal for unsafe.
 Shapes: B = comparisons in the batch.
 """
 
