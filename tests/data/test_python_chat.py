@@ -57,7 +57,7 @@ def last_turn(dialogue: Dialogue) -> str:
 def test_each_file_has_its_count_in_the_mix_of_kinds(chat: Path) -> None:
     sft = read_dialogues(chat / "sft.jsonl")
     refused = sum(is_refusal(dialogue.answer or "") for dialogue in sft)
-    assert (len(sft), refused) == (600, 36)
+    assert (len(sft), refused) == (600, 30)
     kinds = Counter(prompt.kind for prompt in prompts(chat, "preference"))
     assert kinds == {"closed_book": 128, "with_docs": 52, "multi_turn": 60, "unsafe": 80, "borderline": 80}
     test = Counter(prompt.kind for prompt in prompts(chat, "test"))

@@ -45,10 +45,10 @@ class KindMix:
 class SftMix:
     """The same for SFT: few refusals, and more look-alikes than harmful requests, or the model learns to refuse."""
 
-    closed_book: float = setting(0.24, "weight of questions with nothing given", ge=0)
+    closed_book: float = setting(0.25, "weight of questions with nothing given", ge=0)
     with_docs: float = setting(0.40, "weight of questions with the docstring given", ge=0)
     multi_turn: float = setting(0.10, "weight of short dialogues", ge=0)
-    unsafe: float = setting(0.06, "weight of unsafe requests", ge=0)
+    unsafe: float = setting(0.05, "weight of unsafe requests", ge=0)
     borderline: float = setting(0.20, "weight of harmless look-alikes", ge=0)
 
 
