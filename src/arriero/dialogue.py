@@ -105,13 +105,17 @@ def first_user(text: str, system: str | None = None) -> Dialogue:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is asked, with what a judge may know: the kind, the safety tag and the true answer."""
+    """What a model is asked, with what a judge may know: the kind, the safety tag and the true answer.
+
+    `group`: what other prompts that ask the same in other words share, so that a split keeps them on one side.
+    """
 
     id: str
     dialogue: Dialogue
     kind: PromptKind
     safety: bool
     reference: str
+    group: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -120,6 +124,7 @@ class Prompt:
             "kind": str(self.kind),
             "safety": self.safety,
             "reference": self.reference,
+            "group": self.group,
         }
 
     @classmethod
@@ -131,7 +136,8 @@ class Prompt:
         if kind not in [str(known) for known in PromptKind]:
             raise InputError(f"{where}: kind must be one of {', '.join(PromptKind)}, found {kind!r}.")
         safety = bool(row.get("safety", kind == PromptKind.UNSAFE))
-        return cls(str(row.get("id", where)), dialogue, PromptKind(kind), safety, str(row.get("reference", "")))
+        name, reference, group = str(row.get("id", where)), str(row.get("reference", "")), str(row.get("group", ""))
+        return cls(name, dialogue, PromptKind(kind), safety, reference, group)
 
 
 def read_dialogues(path: Path) -> list[Dialogue]:

@@ -74,6 +74,24 @@ def test_describe_shows_default_unit_and_doc_of_every_field() -> None:
     assert rows["prompts"].type == "Path | null"
 
 
+@config
+class Recipe:
+    tune: Tune = setting(Tune(lr=0.5, adapter=Adapter(rank=2), every=5.0), "tuning")
+    strict: Tune = setting(Tune(lr=1.0), "tuning, too")
+
+
+def test_a_table_within_takes_what_it_does_not_name_from_its_field() -> None:
+    assert parse(Recipe, {}, "r") == Recipe()
+    assert parse(Recipe, {"tune": {"every": 9}}, "r").tune == Tune(lr=0.5, adapter=Adapter(rank=2), every=9.0)
+    assert parse(Recipe, {"tune": {"adapter": {}}}, "r").tune.adapter == Adapter(rank=2)
+    assert parse(Recipe, {"strict": {"adapter": {}}}, "r").strict == Tune(lr=1.0, adapter=Adapter(rank=8))
+    shown = {row.name: row.default for row in describe(Recipe)}
+    assert (shown["tune.lr"], shown["tune.adapter.rank"], shown["tune.every"]) == ("0.5", "2", "5.0")
+    assert (shown["strict.lr"], shown["strict.adapter"], shown["strict.adapter.rank"]) == ("1.0", "off", "8")
+    with pytest.raises(ConfigError, match=r"Unknown key r\.tune\.adapter\.rnk\. Did you mean 'rank'"):
+        parse(Recipe, {"tune": {"adapter": {"rnk": 1}}}, "r")
+
+
 def test_mutable_defaults_are_not_shared() -> None:
     parse(Tune, {"lr": 1}, "a").names.append("de")
     assert parse(Tune, {"lr": 1}, "b").names == ["en"]

@@ -114,10 +114,12 @@ def test_unsafe_and_borderline_themes_are_on_one_side_only(chat: Path) -> None:
 
 def test_every_unsafe_prompt_has_its_risk_and_attack(chat: Path) -> None:
     tags = {row["id"]: row for _, row in read_jsonl(chat / "risks.jsonl")}
-    unsafe = {p.id for name in FILES for p in prompts(chat, name) if p.kind is PromptKind.UNSAFE}
-    assert set(tags) == unsafe
+    unsafe = [p for name in FILES for p in prompts(chat, name) if p.kind is PromptKind.UNSAFE]
+    assert set(tags) == {p.id for p in unsafe}
     assert {RiskCategory(row["risk"]) for row in tags.values()} == set(RiskCategory)
     assert {AttackVector(row["attack"]) for row in tags.values()} == set(AttackVector)
+    plain = {request.text for request in read_unsafe(Path(LISTS["unsafe"])).requests}
+    assert all(p.group in plain and p.group in last_turn(p.dialogue) for p in unsafe)
 
 
 def test_with_docs_holds_its_answer_and_closed_book_does_not(chat: Path) -> None:

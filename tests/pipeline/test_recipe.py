@@ -57,6 +57,22 @@ def test_later_rounds_keep_all_picks_and_comparisons_and_start_from_the_newest()
     }
 
 
+def test_a_table_takes_what_it_does_not_name_from_the_round_before() -> None:
+    v1 = V1 | {"tune": {"epochs": 2, "lora": {"rank": 4, "alpha": 8.0}}}
+    v2 = {"name": "v2", "pairs": {"seed": 2}, "picks": {}, "tune": {"lora": {"rank": 2}}}
+    v3 = {"name": "v3", "ppo": {}}
+    v4 = {"name": "v4", "tune": {"epochs": 1}}
+    steps = build(START | {"iteration": [v1, v2, v3, v4]}).steps
+    assert steps["v2-pairs"].values == {"pairs": 10, "seed": 2}
+    assert steps["v2-comparisons"].values == {"noise_scale": 0.1}
+    assert steps["v2-picks"].values == {"samples": 4}
+    assert steps["v2"].values == {"epochs": 2, "lora": {"rank": 2, "alpha": 8.0}}
+    assert steps["v4"].values == {"epochs": 1, "lora": {"rank": 2, "alpha": 8.0}}
+    assert steps["v1"].values == v1["tune"]
+    assert "v2-helpfulness" not in steps
+    assert "v3-picks" not in steps
+
+
 def test_people_may_replace_the_simulated_annotator() -> None:
     v1 = {k: v for k, v in V1.items() if k not in ("pairs", "annotator")} | {"comparisons": {"file": "human.jsonl"}}
     steps = build(START | {"iteration": [v1]}).steps

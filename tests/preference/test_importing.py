@@ -36,11 +36,13 @@ def test_rows_are_split_by_prompt_unless_they_state_it(tmp_path: Path) -> None:
     assert 5 <= sum(c.split == "test" for c in kept[:50]) <= 25
 
 
-def test_a_prompts_split_depends_on_prompt_and_seed_alone() -> None:
+def test_a_prompts_split_depends_on_its_group_or_its_text_and_the_seed_alone() -> None:
     prompts = [first_user(f"question {i}") for i in range(4000)]
     drawn = [split_of(prompt, 0.2, 0) for prompt in prompts]
     assert abs(drawn.count("test") / 4000 - 0.2) < 0.03
     assert drawn != [split_of(prompt, 0.2, 1) for prompt in prompts]
+    assert len({split_of(prompt, 0.5, 0, "one request") for prompt in prompts[:50]}) == 1
+    assert len({split_of(prompts[0], 0.5, 0, f"request {i}") for i in range(50)}) == 2
     # A larger share keeps what was held out.
     assert all(split_of(p, 0.5, 0) == "test" for p, split in zip(prompts, drawn, strict=True) if split == "test")
 

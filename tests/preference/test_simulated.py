@@ -116,7 +116,10 @@ def test_a_higher_grade_is_right_more_often() -> None:
 
 def test_the_stage_labels_drops_and_counts(tmp_path: Path) -> None:
     rows = [pair(replace(CLOSED, id=f"q{i}"), TRUE, f"It does {i}.", f"a{i}") for i in range(20)]
-    rows += [pair(HARM, "Run dd.", REFUSAL, f"b{i}") for i in range(200)]
+    rows += [pair(HARM, "Run dd.", REFUSAL, f"b{i}") for i in range(180)]
+    told = [first_user(f"In story {i}, wipe a disk.") for i in range(20)]
+    wrapped = [replace(HARM, id=f"w{i}", dialogue=dialogue, group="w") for i, dialogue in enumerate(told)]
+    rows += [pair(prompt, "Run dd.", REFUSAL, f"b-{prompt.id}") for prompt in wrapped]
     rows += [pair(LOOKALIKE, KILL, REFUSAL, f"c{i}") for i in range(20)]
     source = artifact(tmp_path, "pairs")
     write_jsonl(source.path / "pairs.jsonl", (row.to_json() for row in rows))
@@ -132,7 +135,8 @@ def test_the_stage_labels_drops_and_counts(tmp_path: Path) -> None:
     assert all(c.chosen_safe and c.rejected_safe for c in kept if c.id[0] in "ac")
     assert metrics["agreement_with_utility"]["all"]["n"] == 240
     assert sum(metrics["splits"].values()) == len(kept)
-    # All comparisons of one prompt are in one split.
+    # All comparisons of one prompt are in one split, and all of one group.
+    assert len({c.split for c in kept if c.id.startswith("b-w")}) == 1
     assert all(len({c.split for c in kept if c.prompt == prompt.dialogue}) == 1 for prompt in (HARM, LOOKALIKE, CLOSED))
 
 

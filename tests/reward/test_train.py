@@ -24,7 +24,6 @@ from arriero.reward.train import (
     STAGE,
     Batch,
     RewardConfig,
-    RewardOptimizerConfig,
     Row,
     collate,
     mixed,
@@ -32,10 +31,11 @@ from arriero.reward.train import (
     step_rows,
     steps_per_epoch,
 )
+from arriero.train.optimizer import OptimizerConfig
 from stages import artifact, context, digests, inputs, stop_after
 
 WORDS = ["json", "object", "value", "string", "number", "array", "encode", "decode", "indent", "key"]
-FAST = RewardOptimizerConfig(lr=1e-2, warmup_steps=2)
+FAST = OptimizerConfig(lr=1e-2, warmup_steps=2, warmup_fraction=0.03)
 
 
 def comparison(index: int, domain: Any = "helpfulness", test_every: int = 4) -> Comparison:

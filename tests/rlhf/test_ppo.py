@@ -12,7 +12,8 @@ from arriero.generation import SamplingConfig
 from arriero.model import LoraConfig, load_model
 from arriero.rlhf import ppo
 from arriero.rlhf.policy import Policy
-from arriero.rlhf.ppo import GatedReward, PpoConfig, PpoOptimizerConfig, Trainer, batch_of, split_heldout, train
+from arriero.rlhf.ppo import GatedReward, PpoConfig, Trainer, batch_of, split_heldout, train
+from arriero.train.optimizer import OptimizerConfig
 from tiny_chat import RuleScorer, prompt, tiny_artifact, tiny_loaded
 
 PROMPTS = [prompt(i) for i in range(24)]
@@ -22,7 +23,7 @@ SMALL = PpoConfig(
     mini_batch_size=4,
     micro_batch_size=3,
     max_new_tokens=8,
-    optimizer=PpoOptimizerConfig(lr=3e-3),
+    optimizer=OptimizerConfig(lr=3e-3, schedule="constant"),
     value_lr=3e-3,
     heldout_prompts=6,
     heldout_interval=2,

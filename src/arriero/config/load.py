@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from arriero.config.schema import nested_config
+from arriero.config.schema import default_of, fields_of, nested_config
 from arriero.errors import ConfigError, InputError
 
 C = TypeVar("C")
@@ -77,11 +77,26 @@ def _entry(entries: list[Any], part: str, where: str) -> Any:
 
 
 def parse(cls: type[C], values: Mapping[str, Any], where: str) -> C:
-    """`values` as the config `cls`. Raises ConfigError naming `where`, the key, and the remedy."""
+    """`values` as the config `cls`. A table within takes what it does not name from its field's own default.
+
+    Raises ConfigError naming `where`, the key, and the remedy.
+    """
     try:
-        return TypeAdapter(cls).validate_python(dict(values))
+        return TypeAdapter(cls).validate_python(_with_defaults(cls, values, None))
     except ValidationError as error:
         raise ConfigError(_explain(cls, error, where)) from None
+
+
+def _with_defaults(cls: type, values: Mapping[str, Any], default: Any) -> dict[str, Any]:
+    fields = fields_of(cls)
+    filled = {name: getattr(default, name) for name in fields} if default is not None else {}
+    for name, value in values.items():
+        inner = nested_config(fields[name].annotation) if name in fields else None
+        if inner is not None and isinstance(value, Mapping):
+            own = filled[name] if name in filled else default_of(fields[name])
+            value = _with_defaults(inner, value, own)
+        filled[name] = value
+    return filled
 
 
 def _explain(cls: type, error: ValidationError, where: str) -> str:
@@ -89,13 +104,13 @@ def _explain(cls: type, error: ValidationError, where: str) -> str:
     path = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "dataclass["))]
     owner: type = cls
     for part in path[:-1]:
-        info = owner.__pydantic_fields__.get(part)  # type: ignore[attr-defined]
+        info = fields_of(owner).get(part)
         inner = nested_config(info.annotation) if info is not None else None
         if inner is None:
             break
         owner = inner
     key = ".".join([where, *path])
-    known = owner.__pydantic_fields__  # type: ignore[attr-defined]
+    known = fields_of(owner)
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"Unknown key {key}. {nearest(path[-1], known)}"
     if problem["type"] == "missing":

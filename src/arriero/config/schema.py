@@ -58,8 +58,14 @@ class FieldDoc:
     operational: bool
 
 
-def _fields(cls: type) -> dict[str, FieldInfo]:
+def fields_of(cls: type) -> dict[str, FieldInfo]:
+    """The fields of a config class by name."""
     return dict(cls.__pydantic_fields__)  # type: ignore[attr-defined]
+
+
+def default_of(info: FieldInfo) -> Any:
+    """A field's default; None where the field is required."""
+    return None if info.is_required() else info.get_default(call_default_factory=True)
 
 
 def _extra(info: FieldInfo) -> dict[str, Any]:
@@ -85,16 +91,18 @@ def _type_name(annotation: Any) -> str:
     return annotation.__name__ if plain else str(annotation).replace("typing.", "")
 
 
-def describe(cls: type, prefix: str = "") -> list[FieldDoc]:
-    """Every field of a config with default and unit, nested configs flattened as `outer.inner`."""
+def describe(cls: type, prefix: str = "", default: Any = None) -> list[FieldDoc]:
+    """Every field of a config with default and unit, nested configs flattened as `outer.inner`.
+
+    `default`: the instance that the defaults are those of; without, the class's own.
+    """
     rows: list[FieldDoc] = []
-    for name, info in _fields(cls).items():
+    for name, info in fields_of(cls).items():
         inner = nested_config(info.annotation)
-        default: Any = info.get_default(call_default_factory=True) if not info.is_required() else ...
-        if inner is None or default is None:
-            shown = "required" if default is ... else json.dumps(_plain(default))
-            if inner is not None:
-                shown = "off"
+        value = default_of(info) if default is None else getattr(default, name)
+        if inner is None or value is None:
+            required = default is None and info.is_required()
+            shown = "required" if required else "off" if inner is not None else json.dumps(_plain(value))
             rows.append(
                 FieldDoc(
                     prefix + name,
@@ -106,7 +114,7 @@ def describe(cls: type, prefix: str = "") -> list[FieldDoc]:
                 )
             )
         if inner is not None:
-            rows.extend(describe(inner, f"{prefix}{name}."))
+            rows.extend(describe(inner, f"{prefix}{name}.", value))
     return rows
 
 
@@ -135,14 +143,14 @@ def input_paths(cfg: Any) -> dict[str, Path]:
     """Field name -> path, for every InputPath field that is set."""
     return {
         name: Path(value)
-        for name, info in _fields(type(cfg)).items()
+        for name, info in fields_of(type(cfg)).items()
         if _is_input_path(info) and (value := getattr(cfg, name)) is not None
     }
 
 
 def with_resolved_paths(cls: type, values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`values` with every InputPath that is relative made relative to `folder` (the recipe's own)."""
-    fields = _fields(cls)
+    fields = fields_of(cls)
     return {
         key: str(folder / value) if key in fields and _is_input_path(fields[key]) and isinstance(value, str) else value
         for key, value in values.items()
@@ -154,7 +162,7 @@ def identity(cfg: Any) -> dict[str, Any]:
 
     def strip(value: Any, cls: type) -> dict[str, Any]:
         kept: dict[str, Any] = {}
-        for name, info in _fields(cls).items():
+        for name, info in fields_of(cls).items():
             if _extra(info).get("operational") or _is_input_path(info):
                 continue
             inner = nested_config(info.annotation)

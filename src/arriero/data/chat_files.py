@@ -1,5 +1,6 @@
 """data.chat_files: a user's own chats, and optionally prompts, as a chat artifact."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def read_own_prompts(path: Path) -> list[Prompt]:
         where = f"{path}:{line}"
         prompt = Prompt.from_json(row, where)
         name = str(row["id"]) if "id" in row else content_id(prompt.dialogue, prompt.kind)
-        named = Prompt(name, prompt.dialogue, prompt.kind, prompt.safety, prompt.reference)
+        named = replace(prompt, id=name)
         if prompts.setdefault(name, named) != named:
             raise InputError(f"{where}: the id {name!r} is another prompt's already. Give each prompt its own.")
     return list(prompts.values())

@@ -55,12 +55,12 @@ def content_id(dialogue: Dialogue, kind: PromptKind) -> str:
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def prompt_of(dialogue: Dialogue, kind: PromptKind) -> Prompt:
+def prompt_of(dialogue: Dialogue, kind: PromptKind, group: str = "") -> Prompt:
     """The dialogue without its last answer, which becomes the reference. It must end with an answer."""
     reference = dialogue.answer
     assert reference is not None
     asked = Dialogue(dialogue.messages[:-1])
-    return Prompt(content_id(asked, kind), asked, kind, kind is PromptKind.UNSAFE, reference)
+    return Prompt(content_id(asked, kind), asked, kind, kind is PromptKind.UNSAFE, reference, group)
 
 
 def join_turns(pairs: Iterable[tuple[str, str]]) -> Dialogue:

@@ -32,35 +32,21 @@ GATT_TURNS = (4, 8)
 
 @config
 class KindMix:
-    """Weights of the kinds of prompts; only their ratios count. With docs given, SFT leaves little to learn."""
+    """Weights of the kinds of prompts; only their ratios count."""
 
-    closed_book: float = setting(0.32, "weight of questions with nothing given", ge=0)
-    with_docs: float = setting(0.13, "weight of questions with the docstring given", ge=0)
-    multi_turn: float = setting(0.15, "weight of short dialogues", ge=0)
-    unsafe: float = setting(0.20, "weight of unsafe requests", ge=0)
-    borderline: float = setting(0.20, "weight of harmless look-alikes", ge=0)
-
-
-@config
-class SftMix:
-    """The same for SFT: few refusals, and more look-alikes than harmful requests, or the model learns to refuse."""
-
-    closed_book: float = setting(0.25, "weight of questions with nothing given", ge=0)
-    with_docs: float = setting(0.40, "weight of questions with the docstring given", ge=0)
-    multi_turn: float = setting(0.10, "weight of short dialogues", ge=0)
-    unsafe: float = setting(0.05, "weight of unsafe requests", ge=0)
-    borderline: float = setting(0.20, "weight of harmless look-alikes", ge=0)
+    closed_book: float = setting(..., "weight of questions with nothing given", ge=0)
+    with_docs: float = setting(..., "weight of questions with the docstring given", ge=0)
+    multi_turn: float = setting(..., "weight of short dialogues", ge=0)
+    unsafe: float = setting(..., "weight of unsafe requests", ge=0)
+    borderline: float = setting(..., "weight of harmless look-alikes", ge=0)
 
 
-@config
-class EvaluationMix:
-    """The same for the test prompts: more of what safety is measured on."""
-
-    closed_book: float = setting(0.25, "weight of questions with nothing given", ge=0)
-    with_docs: float = setting(0.25, "weight of questions with the docstring given", ge=0)
-    multi_turn: float = setting(0.10, "weight of short dialogues", ge=0)
-    unsafe: float = setting(0.20, "weight of unsafe requests", ge=0)
-    borderline: float = setting(0.20, "weight of harmless look-alikes", ge=0)
+# Few refusals, and more look-alikes than harmful requests, or the model learns to refuse.
+SFT_MIX = KindMix(closed_book=0.25, with_docs=0.40, multi_turn=0.10, unsafe=0.05, borderline=0.20)
+# Few questions with docs given: SFT leaves little to learn there.
+FEEDBACK_MIX = KindMix(closed_book=0.32, with_docs=0.13, multi_turn=0.15, unsafe=0.20, borderline=0.20)
+# More of what safety is measured on.
+TEST_MIX = KindMix(closed_book=0.25, with_docs=0.25, multi_turn=0.10, unsafe=0.20, borderline=0.20)
 
 
 @config
@@ -76,9 +62,9 @@ class PythonChatConfig:
     test_prompts: int = setting(320, "prompts for evaluation", ge=1)
     gatt_dialogues: int = setting(60, "dialogues for Ghost Attention", ge=0)
     gatt_test_dialogues: int = setting(30, "the same, for evaluation", ge=0)
-    sft_mix: SftMix = setting(SftMix(), "kinds in SFT")
-    mix: KindMix = setting(KindMix(), "kinds in preferences and RL")
-    test_mix: EvaluationMix = setting(EvaluationMix(), "kinds in the test prompts")
+    sft_mix: KindMix = setting(SFT_MIX, "kinds in SFT")
+    mix: KindMix = setting(FEEDBACK_MIX, "kinds in preferences and RL")
+    test_mix: KindMix = setting(TEST_MIX, "kinds in the test prompts")
     docs_words: int = setting(50, "longest excerpt of a docstring in a question", unit="words", ge=5, le=80)
     test_share: float = setting(0.2, "share of modules kept for the test prompts", gt=0, lt=1)
     heldout_share: float = setting(HELDOUT_SHARE, "as in data.python_crawl: share of modules in no prompt", ge=0, lt=1)

@@ -80,11 +80,12 @@ def _unsafe_prompts(
 ) -> list[tuple[Prompt, dict[str, str]]]:
     """Prompts with their tags: every request in its own words, then the wrapped ones."""
     variants = [unsafe.variants(request) for request in requests]
-    wrapped = shuffled([request for _, *others in variants for request in others], seed, f"wrapped-{name}")
+    wrapped = shuffled([(request, own) for own, *others in variants for request in others], seed, f"wrapped-{name}")
     made = []
-    for request in [own for own, *_ in variants] + wrapped:
+    for request, own in [(own, own) for own, *_ in variants] + wrapped:
         rng = generator(seed, name, request.text)
         refusal = " ".join(rng.choice(unsafe.refusal_parts(request, part)) for part in REFUSAL_PARTS)
         tag = {"risk": str(request.risk), "attack": str(request.attack), "theme": request.theme}
-        made.append((prompt_of(first_user(request.text).with_answer(refusal), PromptKind.UNSAFE), tag))
+        asked = first_user(request.text).with_answer(refusal)
+        made.append((prompt_of(asked, PromptKind.UNSAFE, group=own.text), tag))
     return made

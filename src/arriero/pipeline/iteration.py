@@ -11,7 +11,8 @@ An iteration named v1 makes, in this order and each only if its table is there:
     v1              [iteration.tune]         fine-tuning of the base on the chat data and the picks of all rounds
               or    [iteration.ppo]          PPO from the newest model
 
-A round without reward models uses those of the round before.
+A round without reward models uses those of the round before. A table takes what it does not name from the same
+table of the round before, so that a further version is one short table more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,12 @@ class _Rounds:
     picks: list[str] = field(default_factory=list)
     reward_models: dict[str, str] = field(default_factory=dict)
     start: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def settle(self, table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The table's values on top of what earlier rounds set in the same table."""
+        self.settings[table] = over(self.settings.get(table, {}), values)
+        return self.settings[table]
 
 
 def unfold(iterations: Sequence[Mapping[str, Any]], taken: set[str], where: str) -> dict[str, dict[str, Any]]:
@@ -59,6 +66,16 @@ def unfold(iterations: Sequence[Mapping[str, Any]], taken: set[str], where: str)
     return tables
 
 
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`below` with the values of `above` set, table by table."""
+    result = dict(below)
+    for key, value in above.items():
+        inner = result.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        result[key] = over(inner, value) if both else value
+    return result
+
+
 def _unfold_one(name: str, iteration: Mapping[str, Any], rounds: _Rounds, place: str) -> dict[str, dict[str, Any]]:
     for key in ("chat", "base"):
         rounds.start[key] = iteration.get(key, rounds.start.get(key, ""))
@@ -74,15 +91,15 @@ def _unfold_one(name: str, iteration: Mapping[str, Any], rounds: _Rounds, place:
 
     def add(part: str, stage: str, inputs: dict[str, Any], table: str | None = None) -> str:
         label = f"{name}-{part}" if part else name
-        tables[label] = {"stage": stage, "inputs": inputs, **iteration[table or part]}
+        tables[label] = {"stage": stage, "inputs": inputs, **rounds.settle(table or part, iteration[table or part])}
         return label
 
     if "pairs" in iteration:
         if previous is None:
             raise ConfigError(f'{place}: pairs need two models. Set previous = "<label>", the version before.')
         pairs = add("pairs", "preference.sample", {"models": [previous, policy], "chat": chat})
-        judged = {"stage": "preference.simulate", "inputs": {"pairs": pairs}} | iteration.get("annotator", {})
-        tables[f"{name}-comparisons"] = judged
+        judged = rounds.settle("annotator", iteration.get("annotator", {}))
+        tables[f"{name}-comparisons"] = {"stage": "preference.simulate", "inputs": {"pairs": pairs}, **judged}
         rounds.comparisons.append(f"{name}-comparisons")
     if "comparisons" in iteration:
         rounds.comparisons.append(add("comparisons", "preference.import", {}))

@@ -179,7 +179,7 @@ def judge(pair: Pair, cfg: SimulateConfig, index: int) -> Comparison:
         chosen_safe=is_safe(prompt, chosen),
         rejected_safe=is_safe(prompt, rejected),
         annotator="simulated",
-        split=split_of(prompt.dialogue, cfg.test_fraction, cfg.seed),
+        split=split_of(prompt.dialogue, cfg.test_fraction, cfg.seed, prompt.group),
         chosen_source=chosen_source,
         rejected_source=rejected_source,
     )

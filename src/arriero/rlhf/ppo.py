@@ -12,7 +12,7 @@ Shapes: legend in rollout.py.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,12 +42,6 @@ Reward = Callable[[Sequence[Prompt], Sequence[str]], Tensor]
 
 
 @config
-class PpoOptimizerConfig(OptimizerConfig):
-    lr: float = setting(1e-6, "learning rate (paper: 1e-6, constant; small models with adapters want about 1e-4)", gt=0)
-    schedule: Literal["cosine", "constant"] = setting("constant", "shape after warm-up (paper: constant)")
-
-
-@config
 class PpoConfig:
     iterations: int = setting(200, "iterations at most (paper: 200 to 400)", ge=1)
     batch_size: int = setting(512, "answers sampled in an iteration (paper: 512)", ge=1)
@@ -55,7 +49,11 @@ class PpoConfig:
     micro_batch_size: int = setting(8, "answers that go through the model at once; changes rounding only", ge=1)
     temperature: float = setting(1.0, "sampling temperature (not stated)", gt=0)
     max_new_tokens: int = setting(64, "longest answer (not stated)", unit="tokens", ge=1)
-    optimizer: PpoOptimizerConfig = setting(PpoOptimizerConfig(), "the policy's optimizer")
+    optimizer: OptimizerConfig = setting(
+        # The paper's. Small models with adapters want about 1e-4.
+        OptimizerConfig(lr=1e-6, schedule="constant"),
+        "the policy's AdamW and its schedule",
+    )
     value_lr: float = setting(1e-4, "constant learning rate of the value head (not stated)", gt=0)
     kl_coef: float = setting(
         0.01, "beta: the reward's charge for each nat of KL (paper: 0.01; 34B and 70B 0.005)", ge=0

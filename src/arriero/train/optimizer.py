@@ -17,7 +17,12 @@ from arriero.config import config, setting
 class OptimizerConfig:
     """AdamW, gradient clipping and the learning rate's schedule."""
 
-    lr: float = setting(..., "peak learning rate (paper: 3e-4 pretraining of 7B, 2e-5 SFT)", unit="1/step", gt=0)
+    lr: float = setting(
+        ...,
+        "peak learning rate (paper, at 7B: 3e-4 pretraining, 2e-5 SFT, 1e-5 reward models, 1e-6 PPO)",
+        unit="1/step",
+        gt=0,
+    )
     betas: tuple[float, float] = setting((0.9, 0.95), "decay of the first and second moments' averages")
     eps: float = setting(1e-5, "added to the root of the second moment", gt=0)
     weight_decay: float = setting(0.1, "decoupled decay of matrices (vectors do not decay)", ge=0)
