@@ -1,5 +1,6 @@
 """Dialogues and prompts, and their JSONL forms: `{"messages": [{"role": ..., "content": ...}, ...]}` a line."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -103,11 +104,17 @@ def first_user(text: str, system: str | None = None) -> Dialogue:
     return Dialogue((*start, Message(Role.USER, text)))
 
 
+def asked(prompt: Dialogue, group: str) -> str:
+    """What a prompt asks, as a key: its group, or without one its own text."""
+    return group or json.dumps(prompt.to_json(), sort_keys=True, ensure_ascii=False)
+
+
 @dataclass(frozen=True)
 class Prompt:
     """What a model is asked, with what a judge may know: the kind, the safety tag and the true answer.
 
-    `group`: what other prompts that ask the same in other words share, so that a split keeps them on one side.
+    `group`: what prompts that ask the same in other words share. A split keeps them on one side, and they are no
+    independent evidence.
     """
 
     id: str
@@ -116,6 +123,10 @@ class Prompt:
     safety: bool
     reference: str
     group: str = ""
+
+    @property
+    def asks(self) -> str:
+        return asked(self.dialogue, self.group)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -3,19 +3,27 @@
 import pytest
 
 from arriero.dialogue import PromptKind
-from arriero.eval.measures import Answered, Judged, compared_pairs, difference_rows, score_rows, values_of
+from arriero.eval.measures import (
+    Answered,
+    Judged,
+    compared_pairs,
+    difference_rows,
+    halving_rows,
+    score_rows,
+    values_of,
+)
 from arriero.eval.win_rate import against_first, duel, win_rate_matrix
 
 VERSIONS = ["imported", "sft", "v1"]
 
 
 def judged(utility: float, refused: bool = False, helpfulness: float = 0.0, safety: float = 0.0) -> Judged:
-    return Judged("text", refused, False, utility, {"total": utility}, helpfulness, safety)
+    return Judged("text", True, refused, refused, False, utility, {"total": utility}, helpfulness, safety)
 
 
-def answered(kind: PromptKind, *answers: Judged) -> Answered:
+def answered(kind: PromptKind, *answers: Judged, asks: str = "") -> Answered:
     safety = kind is PromptKind.UNSAFE
-    return Answered(f"{kind}", kind, safety, [], "", dict(zip(VERSIONS, answers, strict=True)))
+    return Answered(f"{kind}", asks or str(kind), kind, safety, [], "", dict(zip(VERSIONS, answers, strict=True)))
 
 
 PROMPTS = [
@@ -24,7 +32,7 @@ PROMPTS = [
     ),
     answered(PromptKind.WITH_DOCS, judged(0.5), judged(0.4), judged(0.9)),
     answered(PromptKind.UNSAFE, judged(0.0), judged(0.2, refused=True, safety=2), judged(0.6, refused=True, safety=1)),
-    answered(PromptKind.UNSAFE, judged(0.1), judged(0.1), judged(0.7, refused=True)),
+    answered(PromptKind.UNSAFE, judged(0.1), judged(0.1), judged(0.7, refused=True), asks="another request"),
     answered(PromptKind.BORDERLINE, judged(0.8), judged(0.8), judged(0.2, refused=True)),
 ]
 
@@ -58,6 +66,20 @@ def test_differences_are_newer_minus_older_on_the_same_prompts() -> None:
     assert row["low"] <= row["mean"] <= row["high"]
 
 
+def test_wordings_of_one_request_are_one_group() -> None:
+    wordings = [answered(PromptKind.UNSAFE, *(judged(i % 2),) * 3, asks=str(i // 4)) for i in range(12)]
+    for rows in (score_rows(wordings, VERSIONS, 0), difference_rows(wordings, VERSIONS, "sft", 0)):
+        assert {(row["n"], row["groups"]) for row in rows if row["group"] != "helpful"} == {(12, 3)}
+
+
+def test_halving_is_the_newest_minus_half_of_the_older() -> None:
+    rows = halving_rows(PROMPTS, VERSIONS, "sft", 0)
+    assert [(row["newer"], row["older"], row["mean"], row["n"]) for row in rows] == [
+        ("v1", "sft", -0.25, 2),
+        ("v1", "imported", -0.5, 2),
+    ]
+
+
 def test_each_version_meets_the_one_before_the_reference_and_the_first_once() -> None:
     versions = ["imported", "continued", "sft", "v1", "v2"]
     assert compared_pairs(versions, "sft") == [
@@ -73,10 +95,10 @@ def test_each_version_meets_the_one_before_the_reference_and_the_first_once() ->
 
 
 def test_ties_are_no_wins_and_leave_the_rate() -> None:
-    result = duel([1.0, 0.3, 0.5, 0.1 + 0.2], [0.0, 0.4, 0.5, 0.3])
+    result = duel([1.0, 0.3, 0.5, 0.1 + 0.2], [0.0, 0.4, 0.5, 0.3], list("abcd"))
     assert (result["wins"], result["losses"], result["ties"]) == (1, 1, 2)
     assert (result["rate"]["mean"], result["rate"]["n"]) == (0.5, 2)
-    assert duel([1.0], [1.0])["rate"] is None
+    assert duel([1.0], [1.0], ["a"])["rate"] is None
 
 
 def test_the_matrix_mirrors_itself() -> None:

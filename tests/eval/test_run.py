@@ -33,7 +33,7 @@ SMALL = EvalConfig(
     document_bytes=80,
     context=32,
     overlap=8,
-    gatt_versions=["v1"],
+    gatt_versions=["sft", "v1"],
     gatt_dialogues=2,
     kl_prompts=4,
 )
@@ -44,6 +44,7 @@ def chat_artifact(root: Path) -> Artifact:
     prompts = [replace(prompt(5 * i + j, kind), id=f"{kind}{j}") for i, kind in enumerate(PromptKind) for j in range(5)]
     write_prompts(made.path / "prompts-test.jsonl", prompts)
     turns = [("what does copy do?", "it copies"), ("and move?", "it moves"), ("and list?", "it lists")]
+    turns += [("and walk?", "it walks"), ("and stat?", "it asks")]
     dialogue = first_user(turns[0][0]).with_answer(turns[0][1])
     for user, reply in turns[1:]:
         dialogue = dialogue.with_user(user).with_answer(reply)
@@ -118,8 +119,14 @@ def test_results_follow_from_the_answers(done: tuple[Path, dict[str, Any]]) -> N
             values = [row["answers"][score["version"]]["utility"]["total"] for row in rows]
             assert score["mean"] == pytest.approx(np.mean(values))
             assert done[1]["utility"][score["version"]] == score["mean"]
-    assert {row["turn"] for row in results["gatt_recall"]} == {1, 2, 3}
+    assert {row["turn"] for row in results["gatt_recall"]} == {1, 2, 3, 4, 5}
     assert {row["n"] for row in results["gatt_recall"]} == {2}
+    late = {v: [r for r in results["gatt_recall"] if r["version"] == v and r["turn"] >= 4] for v in ("sft", "v1")}
+    (change,) = results["gatt_changes"]
+    assert (change["newer"], change["older"], change["n"], change["groups"]) == ("v1", "sft", 4, 2)
+    assert change["mean"] == pytest.approx(
+        np.mean([r["mean"] for r in late["v1"]]) - np.mean([r["mean"] for r in late["sft"]])
+    )
     assert [row["version"] for row in results["kl_from_reference"]] == ["imported", "v1"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from arriero.dialogue import first_user
+from arriero.dialogue import asked, first_user
 from arriero.errors import InputError
 from arriero.preference.importing import STAGE, ImportConfig
 from arriero.preference.record import read_comparisons
@@ -36,15 +36,14 @@ def test_rows_are_split_by_prompt_unless_they_state_it(tmp_path: Path) -> None:
     assert 5 <= sum(c.split == "test" for c in kept[:50]) <= 25
 
 
-def test_a_prompts_split_depends_on_its_group_or_its_text_and_the_seed_alone() -> None:
-    prompts = [first_user(f"question {i}") for i in range(4000)]
-    drawn = [split_of(prompt, 0.2, 0) for prompt in prompts]
+def test_a_split_depends_on_what_is_asked_and_the_seed_alone() -> None:
+    asks = [asked(first_user(f"question {i}"), "") for i in range(4000)]
+    drawn = [split_of(own, 0.2, 0) for own in asks]
     assert abs(drawn.count("test") / 4000 - 0.2) < 0.03
-    assert drawn != [split_of(prompt, 0.2, 1) for prompt in prompts]
-    assert len({split_of(prompt, 0.5, 0, "one request") for prompt in prompts[:50]}) == 1
-    assert len({split_of(prompts[0], 0.5, 0, f"request {i}") for i in range(50)}) == 2
+    assert drawn != [split_of(own, 0.2, 1) for own in asks]
     # A larger share keeps what was held out.
-    assert all(split_of(p, 0.5, 0) == "test" for p, split in zip(prompts, drawn, strict=True) if split == "test")
+    assert all(split_of(own, 0.5, 0) == "test" for own, split in zip(asks, drawn, strict=True) if split == "test")
+    assert asked(first_user("one"), "group") == asked(first_user("two"), "group")
 
 
 def test_a_repeated_id_and_an_empty_file_are_refused(tmp_path: Path) -> None:

@@ -84,10 +84,10 @@ def test_choices_follow_bradley_terry() -> None:
     gap = utility(CLOSED, better).total - utility(CLOSED, worse).total
     expected = 1 / (1 + math.exp(-gap / cfg.noise_scale))
     assert 0.6 < expected < 0.9
-    wins = sum(judge(pair(CLOSED, better, worse), cfg, index).chosen == better for index in range(2000))
+    wins = sum(judge(pair(CLOSED, better, worse, str(index)), cfg).chosen == better for index in range(2000))
     assert abs(wins / 2000 - expected) < 3 * math.sqrt(expected * (1 - expected) / 2000)
     # Which of the two stands first must not matter.
-    swapped = sum(judge(pair(CLOSED, worse, better), cfg, index).chosen == better for index in range(2000))
+    swapped = sum(judge(pair(CLOSED, worse, better, str(index)), cfg).chosen == better for index in range(2000))
     assert abs(swapped / 2000 - expected) < 3 * math.sqrt(expected * (1 - expected) / 2000)
 
 
@@ -107,7 +107,7 @@ def test_a_higher_grade_is_right_more_often() -> None:
     for index in range(1500):
         a, b = answers[index % 6], answers[(index // 6 + index + 1) % 6]
         if a != b:
-            made = judge(pair(CLOSED, a, b), cfg, index)
+            made = judge(pair(CLOSED, a, b, str(index)), cfg)
             right[made.rating].append(utility(CLOSED, made.chosen).total > utility(CLOSED, made.rejected).total)
     shares = [sum(hits) / len(hits) for hits in right.values()]
     assert shares == sorted(shares)
@@ -142,7 +142,7 @@ def test_the_stage_labels_drops_and_counts(tmp_path: Path) -> None:
 
 def test_a_prompt_without_a_true_answer_is_refused_with_the_remedy() -> None:
     with pytest.raises(InputError, match=r"prompt 'q' has no reference.*people's comparisons"):
-        judge(pair(replace(CLOSED, reference=""), "a", "b"), SimulateConfig(), 0)
+        judge(pair(replace(CLOSED, reference=""), "a", "b"), SimulateConfig())
 
 
 def test_the_hand_written_refusals_are_seen_to_refuse_explain_and_offer_a_safe_way() -> None:

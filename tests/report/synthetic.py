@@ -9,10 +9,9 @@ import numpy as np
 from arriero.artifacts import Artifact, Manifest, Store
 from arriero.artifacts.files import write_json, write_jsonl
 from arriero.dialogue import PromptKind
-from arriero.eval.measures import Answered, Judged, difference_rows, score_rows
+from arriero.eval.measures import Answered, Judged, difference_rows, halving_rows, score_rows
 from arriero.eval.win_rate import against_first, win_rate_matrix
 from arriero.metrics.intervals import bootstrap_mean, bootstrap_ratio, wilson
-from arriero.metrics.trend import cochran_armitage
 from arriero.report.view import RunView
 
 VERSIONS = ("imported", "sft", "v1", "v2", "final")
@@ -61,7 +60,16 @@ _TEXTS = {
 }
 
 
-PPO_METRICS = {"best_iteration": 40, "heldout_reward_first": 0.0, "heldout_reward_best": 1.12, "heldout_prompts": 64}
+PPO_METRICS = {
+    "best_iteration": 40,
+    "heldout_reward_first": 0.0,
+    "heldout_reward_best": 1.12,
+    "heldout_gain": {"mean": 1.12, "low": 0.9, "high": 1.3, "n": 64, "groups": 60},
+}
+METRICS: dict[str, dict[str, Any]] = {
+    "rlhf.ppo": PPO_METRICS,
+    "rlhf.gatt": {"turns": 200, "repaired_turns": 90, "followed_share": 0.31},
+}
 
 
 def synthetic_run(root: Path, *, without: tuple[str, ...] = (), prompts: int = 24) -> RunView:
@@ -82,7 +90,7 @@ def synthetic_run(root: Path, *, without: tuple[str, ...] = (), prompts: int = 2
             code="",
             outside={},
             machine={"device": "cpu"},
-            metrics=PPO_METRICS if stage == "rlhf.ppo" else {},
+            metrics=METRICS.get(stage, {}),
             timings={
                 "wall_seconds": 3.0 + 11.7 * number,
                 "cpu_seconds": 5.0 + 20.1 * number,
@@ -110,11 +118,12 @@ def answered(prompts_per_kind: int, seed: int = 0) -> list[Answered]:
                 parts = {"total": skill, "agreement": skill, "brevity": 0.8, "fluency": 0.9, "safety": 1.0}
                 text = "I can't help with that, because it would harm others." if refuses else truth[: 12 + 12 * step]
                 scores = (float(generator.normal(step * 0.5, 1.0)), float(generator.normal(step * 0.7, 1.3)))
-                answers[version] = Judged(text, refuses, False, skill, parts, *scores)
+                answers[version] = Judged(text, True, refuses, refuses, False, skill, parts, *scores)
             messages = [{"role": "user", "content": f"{question} ({number}) <b>&"}]
             rows.append(
                 Answered(
                     f"{kind}-{number}",
+                    f"{kind}-{number // 2 if kind is PromptKind.UNSAFE else number}",
                     kind,
                     kind is PromptKind.UNSAFE,
                     messages,
@@ -140,6 +149,7 @@ def evaluation(folder: Path, prompts_per_kind: int) -> None:
         "prompts": {str(kind): prompts_per_kind for kind in PromptKind},
         "scores": score_rows(rows, versions, seed),
         "differences": difference_rows(rows, versions, "sft", seed),
+        "halved": halving_rows(rows, versions, "sft", seed),
         "win_rate": win_rate_matrix(rows, versions),
         "against_first": against_first(rows, versions),
         "kl_from_reference": [
@@ -148,9 +158,13 @@ def evaluation(folder: Path, prompts_per_kind: int) -> None:
             if v != "sft"
         ],
         "gatt_recall": [
-            {"version": v, "turn": t, "count": k} | wilson(k, 20).to_json()
+            {"version": v, "turn": t, "count": k} | wilson(k, 25 - t).to_json()
             for v, counts in {"v2": (19, 7, 2, 1, 0, 0), "final": (20, 18, 17, 17, 15, 14)}.items()
             for t, k in enumerate(counts, 1)
+        ],
+        "gatt_changes": [
+            {"newer": "final", "older": "v2", "from_turn": 4}
+            | {"mean": 0.75, "low": 0.6, "high": 0.9, "n": 60, "groups": 21}
         ],
         "bits_per_byte": {
             "documents": 60,
@@ -255,7 +269,8 @@ def _reward_model(folder: Path, label: str, generator: np.random.Generator) -> N
             g: wilson(k, n).to_json()
             for g, k, n in zip(("negligibly", "slightly", "better", "significantly"), correct, totals, strict=True)
         },
-        "trend": vars(cochran_armitage(correct, totals)),
+        "models": {"sft / v1": wilson(90, 120).to_json()},
+        "trend": {"z": 3.1, "p": 0.002},
     }
     shares = {"recall": (30, 40), "precision": (30, 33), "false_alarms": (7, 300)}
     found = [{"threshold": t} | {name: wilson(*k).to_json() for name, k in shares.items()} for t in (0.5, 0.15)]
@@ -286,17 +301,18 @@ def _ppo(folder: Path, label: str, generator: np.random.Generator) -> None:
             "entropy": 1.8 - 0.01 * i,
         }
         rows.append(
-            row | {"length": 20.0, "clip_fraction": 0.1} | ({"heldout_reward": 0.028 * i} if i % 5 == 0 else {})
+            row
+            | {"length": 20.0, "finished": 0.9, "clip_fraction": 0.1}
+            | ({"heldout_reward": 0.028 * i} if i % 5 == 0 else {})
         )
     write_jsonl(folder / "series.jsonl", rows)
     write_json(folder / "model.json", {"format": 1})
 
 
 def _gate(folder: Path, *_: Any) -> None:
-    gain = {"mean": 0.8, "low": 0.5, "high": 1.1, "n": 40}
-    write_json(
-        folder / "gate.json", {"considered": 40, "kept": 26, "mean_gain": gain, "mean_gain_kept": gain, "prompts": []}
-    )
+    gain = {"mean": 0.8, "low": 0.5, "high": 1.1, "n": 40, "groups": 40}
+    passed = wilson(26, 40).to_json()
+    write_json(folder / "gate.json", {"considered": 40, "kept": 26, "passed": passed, "mean_gain": gain, "prompts": []})
 
 
 _FILES: dict[str, Any] = {

@@ -80,8 +80,10 @@ def test_every_figure_states_its_n_and_what_its_bars_are(html: str, outline: Out
     assert [int(re.findall(r"\d+", caption)[0]) for caption in figures] == list(range(1, len(figures) + 1))
     assert len(figures) == 14
     for caption in figures:
-        assert "n = " in caption
+        assert re.search(r"n = .*\d", caption)
         assert re.search(r"95%|interval|stages", caption), caption
+    assert any("24 held-out dialogues for each version, of which 19 reach turn 6" in caption for caption in figures)
+    assert any("unsafe compliance: 24 prompts of 12 requests; false refusal: 24 prompts" in c for c in figures)
     assert html.count("<svg") == html.count('role="img"') == len(re.findall(r"<svg[^>]*><title>[^<]{20,}", html)) == 14
 
 
@@ -111,14 +113,14 @@ def test_the_headline_says_when_a_figure_may_be_chance(html: str) -> None:
 
 
 def test_it_says_which_policy_ppo_kept_and_that_it_may_be_the_start(html: str) -> None:
-    assert "v2 is the policy after iteration 40, the best on 64 RL prompts" in html
+    assert "v2 is the policy after iteration 40, the best on 64 prompts of 60 requests" in html
     kept = sections_alignment._kept("v2", PPO_METRICS | {"best_iteration": 0})
     assert kept.endswith("(mean reward +0.000), so v2 is the model that PPO started from.")
 
 
 def test_it_shows_what_the_gate_costs_on_harmless_prompts(html: str) -> None:
     start = html.index("Harmless prompts: answers below")
-    assert html[start : html.index("</table>", start)].count('<td class="number">2% [1%, 5%]</td></tr>') == 2
+    assert html[start : html.index("</table>", start)].count('<td class="number">2% (7 of 300) [1%, 5%]</td></tr>') == 2
 
 
 def test_sections_without_their_stage_are_named_and_the_rest_stands(tmp_path: Path) -> None:

@@ -18,12 +18,15 @@ def scored(rating: str, chosen: float, rejected: float, **fields: Any) -> Scored
 
 def test_accuracy_by_domain_and_grade() -> None:
     labels = {"domain": "safety", "chosen_safe": True, "rejected_safe": False}
-    rows = [scored("better", 1, 0)] * 3 + [scored("better", 0, 1), scored("slightly", 0, 1), scored("slightly", 2, 2)]
+    answers = [("better", 1, 0)] * 3 + [("better", 0, 1), ("slightly", 0, 1), ("slightly", 2, 2)]
+    sources = {"chosen_source": "b", "rejected_source": "a"}
+    rows = [scored(*row, group=str(i), **(sources if i < 2 else {})) for i, row in enumerate(answers)]
     found = accuracy([*rows, scored("significantly", 1, -1, **labels)])
     assert list(found) == ["helpfulness", "safety", "all"]
     assert found["helpfulness"]["overall"] == wilson(3, 6).to_json()
     assert found["helpfulness"]["ratings"] == {"slightly": wilson(0, 2).to_json(), "better": wilson(3, 4).to_json()}
     assert found["helpfulness"]["trend"]["z"] > 0
+    assert {pair: by["n"] for pair, by in found["helpfulness"]["models"].items()} == {"": 4, "a / b": 2}
     assert found["all"]["overall"]["n"] == 7
     assert accuracy([]) == {}
 

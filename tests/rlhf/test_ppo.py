@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 import torch
@@ -59,6 +60,10 @@ def test_heldout_prompts_are_never_trained_on():
     assert sorted(p.id for p in trained + heldout) == sorted(p.id for p in PROMPTS)
     with pytest.raises(InputError, match="holds 24 RL prompts out"):
         split_heldout(PROMPTS, 24, seed=0)
+    wrapped = [replace(p, group=str(i // 4)) for i, p in enumerate(PROMPTS)]
+    trained, heldout = split_heldout(wrapped, 6, seed=0)
+    assert len(heldout) == 8
+    assert not {p.group for p in trained} & {p.group for p in heldout}
 
 
 def test_the_reward_rises_and_the_kl_with_it(tmp_path):
@@ -73,7 +78,7 @@ def test_the_reward_rises_and_the_kl_with_it(tmp_path):
     assert rows[0]["kl"] == 0
     assert rows[-1]["kl"] > 0.1
     assert (
-        made.heldout_reward(PROMPTS[18:]) == metrics["heldout_reward_best"]
+        fmean(made.heldout_rewards(PROMPTS[18:])) == metrics["heldout_reward_best"]
     )  # the best policy is the one that is left
 
 
@@ -161,7 +166,7 @@ def test_it_stops_early_where_the_heldout_reward_does_not_rise_and_leaves_the_be
         "best_iteration": 2,
         "heldout_reward_first": 3.0,
         "heldout_reward_best": 4.0,
-        "heldout_prompts": 6,
+        "heldout_gain": {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 6, "groups": 6},
     }
     assert trained_bytes(made) == policies[1]
 
@@ -194,6 +199,6 @@ def test_the_stage_saves_a_model_that_loads_as_the_best_policy(tmp_path, monkeyp
         Policy(loaded, LoraConfig(rank=1), sampling, Machine(), 0),
         lambda _, answers: torch.tensor([float(a.count("o")) for a in answers]),
     )
-    assert again.heldout_reward(heldout) == pytest.approx(metrics["heldout_reward_best"])
+    assert fmean(again.heldout_rewards(heldout)) == pytest.approx(metrics["heldout_reward_best"])
     weights, adapters = ((made.path / f"{name}.safetensors").exists() for name in ("weights", "adapter"))
     assert (weights, adapters) == (lora is None, lora is not None)

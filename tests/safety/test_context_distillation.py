@@ -86,7 +86,6 @@ def test_only_adversarial_prompts_whose_new_answer_scores_higher_are_kept_withou
     gate = read_json(context.out / "gate.json")
     assert (gate["considered"], gate["kept"]) == (8, 5)
     assert gate["mean_gain"]["mean"] == pytest.approx(sum(scores.values()) / 8)
-    assert gate["mean_gain_kept"]["mean"] == pytest.approx(7.5 / 5)
     assert gate["mean_gain"]["n"] == 8
     assert [row["kept"] for row in gate["prompts"]] == [i in kept for i in scores]
     assert metrics["kept"] == 5

@@ -13,11 +13,20 @@ from arriero.artifacts import Artifact, StageContext, run_units
 from arriero.artifacts.files import read_jsonl
 from arriero.dialogue import Prompt
 from arriero.eval.bits_per_byte import Document, document_bits
-from arriero.generation import SamplingConfig, answer, generate, response_logprobs
+from arriero.generation import SamplingConfig, generate, response_logprobs
 from arriero.model import LoadedModel, OneModel
 from arriero.reward import RewardModel, load_reward_model
+from arriero.rlhf.rollout import sample_answers
 
 CHUNK = 128  # items in a unit: twice as many as are sampled side by side, so that a row which is done has a next one
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer. `finished`: the model ended it, rather than the limit on new tokens."""
+
+    text: str
+    finished: bool
 
 
 @dataclass(frozen=True)
@@ -70,15 +79,16 @@ def sampled_answers(
     prompts: Sequence[Prompt],
     sampling: SamplingConfig,
     seed: int,
-) -> dict[str, list[str]]:
+) -> dict[str, list[Reply]]:
     """Every version's answer to every prompt, by version."""
 
     def work(index: int, unit: Unit) -> list[dict[str, Any]]:
         dialogues = [prompt.dialogue for prompt in prompts[unit.start : unit.stop]]
-        texts = answer(shelf.model(versions[unit.label]), dialogues, sampling, seed=unit_seed(seed, index))
-        return [{"version": unit.label, "text": text} for text in texts]
+        samples = sample_answers(shelf.model(versions[unit.label]), dialogues, sampling, seed=unit_seed(seed, index))
+        return [{"version": unit.label, "reply": [sample.text, sample.finished]} for sample in samples]
 
-    return _by_version(context, "sampled", units_of(list(versions), len(prompts)), work, "text", "answers")
+    replies = _by_version(context, "sampled", units_of(list(versions), len(prompts)), work, "reply", "answers")
+    return {version: [Reply(*reply) for reply in listed] for version, listed in replies.items()}
 
 
 def reward_scores(
@@ -86,14 +96,14 @@ def reward_scores(
     shelf: Shelf,
     reward_models: Mapping[str, Artifact],
     prompts: Sequence[Prompt],
-    answers: Mapping[str, Sequence[str]],
+    answers: Mapping[str, Sequence[Reply]],
 ) -> dict[str, dict[str, list[float]]]:
     """Logits of each reward model for every answer: reward model -> version -> prompt."""
     # All answers to a prompt stand together, so that the prompt is read once for them.
     dialogues = [
-        prompt.dialogue.with_answer(text)
-        for prompt, *texts in zip(prompts, *answers.values(), strict=True)
-        for text in texts
+        prompt.dialogue.with_answer(reply.text)
+        for prompt, *replies in zip(prompts, *answers.values(), strict=True)
+        for reply in replies
     ]
 
     def work(_: int, unit: Unit) -> list[dict[str, Any]]:

@@ -1,6 +1,9 @@
-"""Recall of an instruction given in the first turn only, by turn (paper, section 3.3: turns 2, 4, 6 and 20)."""
+"""Recall of an instruction given in the first turn only, by turn (paper, section 3.3: turns 2, 4, 6 and 20).
 
-from collections.abc import Mapping
+The turns of one dialogue are no independent evidence, so what is said of several turns resamples whole dialogues.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,11 @@ from arriero.dialogue import read_dialogues
 from arriero.errors import InputError
 from arriero.eval.collect import Shelf, Unit, unit_seed
 from arriero.generation import SamplingConfig
-from arriero.metrics.intervals import wilson
+from arriero.metrics.intervals import paired_bootstrap, wilson
 from arriero.rlhf.gatt import measure_recall
 
 CHUNK = 32  # dialogues in a unit
+LATE_TURN = 4  # from here on Table 30 of the paper has almost nothing left without Ghost Attention
 
 
 def gatt_recall(
@@ -24,14 +28,15 @@ def gatt_recall(
     count: int,
     sampling: SamplingConfig,
     seed: int,
-) -> list[dict[str, Any]]:
-    """A row per version and turn: count of answers that keep to the instruction, and the share's interval.
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A row per version and turn: count of answers that keep to the instruction, and the share's interval. And a row
+    per later version against the first: the change of that share over the turns from LATE_TURN on.
 
     All versions are probed with the same instructions on the same user turns, the first `count` dialogues of `path`.
     Raises InputError if there are versions to probe and no dialogue.
     """
     if not versions:
-        return []
+        return [], []
     dialogues = read_dialogues(path)[:count]
     if not dialogues:
         raise InputError(f"{path} holds no dialogue to measure Ghost Attention on. Add some, or empty gatt_versions.")
@@ -42,16 +47,37 @@ def gatt_recall(
         # The seed follows the dialogues, not the version: every version meets the same instructions.
         loaded = shelf.model(versions[unit.label])
         rows = measure_recall(loaded, dialogues[unit.start : unit.stop], sampling, unit_seed(seed, unit.start))
-        return [row | {"version": unit.label} for row in rows]
+        return [row | {"version": unit.label, "dialogue": unit.start + row["dialogue"]} for row in rows]
 
     joined = run_units(context, "gatt", units, work, unit="dialogues", size=lambda unit: unit.stop - unit.start)
-    counted: dict[str, dict[int, tuple[int, int]]] = {label: {} for label in versions}
+    kept: dict[str, dict[tuple[int, int], int]] = {label: {} for label in versions}
     for _, row in read_jsonl(joined):
-        kept, n = counted[row["version"]].get(row["turn"], (0, 0))
-        counted[row["version"]][row["turn"]] = (kept + row["kept"], n + row["n"])
+        kept[row["version"]][row["turn"], row["dialogue"]] = row["kept"]
     joined.unlink()
+    return _by_turn(kept), _late_changes(kept, seed)
+
+
+def _by_turn(kept: Mapping[str, Mapping[tuple[int, int], int]]) -> list[dict[str, Any]]:
+    rows = []
+    for label, hits in kept.items():
+        for turn in sorted({turn for turn, _ in hits}):
+            at = [hit for (own, _), hit in hits.items() if own == turn]
+            rows.append({"version": label, "turn": turn, "count": sum(at)} | wilson(sum(at), len(at)).to_json())
+    return rows
+
+
+def _late_changes(kept: Mapping[str, Mapping[tuple[int, int], int]], seed: int) -> list[dict[str, Any]]:
+    first, *later = kept
+    late = [key for key in kept[first] if key[0] >= LATE_TURN]
+    if not late:
+        return []
+
+    def hits(label: str) -> Sequence[float]:
+        return [float(kept[label][key]) for key in late]
+
+    dialogues = [dialogue for _, dialogue in late]
     return [
-        {"version": label, "turn": turn, "count": kept} | wilson(kept, n).to_json()
-        for label, by_turn in counted.items()
-        for turn, (kept, n) in sorted(by_turn.items())
+        {"newer": label, "older": first, "from_turn": LATE_TURN}
+        | paired_bootstrap(hits(label), hits(first), seed, groups=dialogues).to_json()
+        for label in later
     ]

@@ -20,15 +20,15 @@ from arriero.dialogue import Prompt, PromptKind, read_prompts
 from arriero.errors import ConfigError, InputError
 from arriero.eval.baselines import Bigram, Ids, byte_ids, xz_bits
 from arriero.eval.bits_per_byte import Document, heldout_documents
-from arriero.eval.collect import Shelf, heldout_bits, log_ratios, reward_scores, sampled_answers
+from arriero.eval.collect import Reply, Shelf, heldout_bits, log_ratios, reward_scores, sampled_answers
 from arriero.eval.gatt import gatt_recall
-from arriero.eval.measures import Answered, Judged, difference_rows, score_rows
+from arriero.eval.measures import Answered, Judged, difference_rows, halving_rows, score_rows
 from arriero.eval.win_rate import against_first, win_rate_matrix
 from arriero.generation import SamplingConfig
 from arriero.metrics.intervals import bootstrap_mean, bootstrap_ratio
 from arriero.metrics.overlap import exact_match, token_f1
 from arriero.metrics.refusal import is_refusal
-from arriero.preference.simulated import utility
+from arriero.preference.simulated import is_safe, utility
 from arriero.tokenizer import Tokenizer
 
 
@@ -68,9 +68,10 @@ def _run(cfg: EvalConfig, inputs: Inputs, context: StageContext) -> dict[str, An
     others = {label: artifact for label, artifact in versions.items() if label != cfg.reference}
     ratios = log_ratios(context, shelf, others, versions[cfg.reference], few, cfg.max_new_tokens, cfg.seed)
     results["kl_from_reference"] = [
-        {"version": label} | bootstrap_mean(v, cfg.seed).to_json() for label, v in ratios.items()
+        {"version": label} | bootstrap_mean(v, cfg.seed, groups=[p.asks for p in few]).to_json()
+        for label, v in ratios.items()
     ]
-    results["gatt_recall"] = gatt_recall(
+    results["gatt_recall"], results["gatt_changes"] = gatt_recall(
         context,
         shelf,
         {label: versions[label] for label in cfg.gatt_versions},
@@ -85,6 +86,7 @@ def _run(cfg: EvalConfig, inputs: Inputs, context: StageContext) -> dict[str, An
     results["prompts"] = {str(kind): sum(p.kind is kind for p in prompts) for kind in PromptKind}
     results["scores"] = score_rows(rows, list(versions), cfg.seed)
     results["differences"] = difference_rows(rows, list(versions), cfg.reference, cfg.seed)
+    results["halved"] = halving_rows(rows, list(versions), cfg.reference, cfg.seed)
     results["win_rate"] = win_rate_matrix(rows, list(versions))
     results["against_first"] = against_first(rows, list(versions))
     write_jsonl(context.out / "answers.jsonl", (row.to_json() for row in rows))
@@ -112,18 +114,20 @@ def evenly(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 
 def judged(
     prompts: Sequence[Prompt],
-    answers: Mapping[str, Sequence[str]],
+    answers: Mapping[str, Sequence[Reply]],
     scores: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> list[Answered]:
     """Every prompt with every version's answer, judged."""
     rows = []
     for index, prompt in enumerate(prompts):
         of_versions = {}
-        for version, texts in answers.items():
-            text = texts[index]
+        for version, replies in answers.items():
+            text = replies[index].text
             of_versions[version] = Judged(
                 text=text,
+                finished=replies[index].finished,
                 refused=is_refusal(text),
+                safe=is_safe(prompt, text),
                 exact=exact_match(text, prompt.reference),
                 f1=token_f1(text, prompt.reference),
                 utility=asdict(utility(prompt, text)),
@@ -131,7 +135,8 @@ def judged(
                 safety=scores["safety"][version][index],
             )
         messages = prompt.dialogue.to_json()["messages"]
-        rows.append(Answered(prompt.id, prompt.kind, prompt.safety, messages, prompt.reference, of_versions))
+        shown = (prompt.kind, prompt.safety, messages, prompt.reference)
+        rows.append(Answered(prompt.id, prompt.asks, *shown, of_versions))
     return rows
 
 
@@ -160,28 +165,27 @@ def _bits_per_byte(cfg: EvalConfig, inputs: Inputs, context: StageContext, shelf
     corpus = inputs.one("corpus").path
     documents = heldout_documents(corpus / "heldout.parquet", cfg.heldout_bytes, cfg.document_bytes, cfg.seed)
     sizes = [float(document.bytes) for document in documents]
+    modules = [document.module for document in documents]  # documents of one module are no independent evidence
     bits = heldout_bits(context, shelf, models, documents, (cfg.context, cfg.overlap))
     found: dict[str, Any] = {
         "documents": len(documents),
-        "modules": len({document.module for document in documents}),
+        "modules": len(set(modules)),
         "bytes": int(sum(sizes)),
-        "models": [{"model": label} | bootstrap_ratio(b, sizes, cfg.seed).to_json() for label, b in bits.items()],
+        "models": [{"model": label} | _ratio(b, sizes, modules, cfg.seed) for label, b in bits.items()],
         "changes": [
-            {"newer": newer, "older": older} | _difference(bits[newer], bits[older], sizes, cfg.seed)
+            {"newer": newer, "older": older} | _ratio(np.subtract(bits[newer], bits[older]), sizes, modules, cfg.seed)
             for older, newer in zip(cfg.text_versions, cfg.text_versions[1:], strict=False)
         ],
     }
     if scratch is not None:
         texts = training_text(corpus, cfg.baseline_bytes, cfg.seed)
-        found["baselines"] = _baselines(
-            texts, documents, bits["scratch"], sizes, shelf.model(scratch).tokenizer, cfg.seed
-        )
+        found["baselines"] = _baselines(texts, documents, bits["scratch"], shelf.model(scratch).tokenizer, cfg.seed)
     return found
 
 
-def _difference(a: Sequence[float], b: Sequence[float], sizes: Sequence[float], seed: int) -> dict[str, Any]:
-    """Bits per byte of a minus b on the same documents, resampling documents."""
-    return bootstrap_ratio(np.subtract(a, b), sizes, seed).to_json()
+def _ratio(bits: Sequence[float], sizes: Sequence[float], modules: Sequence[str], seed: int) -> dict[str, Any]:
+    """Bits per byte, resampling modules."""
+    return bootstrap_ratio(bits, sizes, seed, groups=modules).to_json()
 
 
 def training_text(corpus: Path, most_bytes: int, seed: int) -> list[str]:
@@ -203,7 +207,6 @@ def _baselines(
     training: Sequence[str],
     documents: Sequence[Document],
     scratch_bits: Sequence[float],
-    sizes: Sequence[float],
     tokenizer: Tokenizer,
     seed: int,
 ) -> dict[str, Any]:
@@ -212,12 +215,14 @@ def _baselines(
         "bytes": (byte_ids, 256),
         "tokens": (lambda text: np.array(tokenizer.encode(text), dtype=np.int64), tokenizer.vocab_size),
     }
+    sizes = [float(document.bytes) for document in documents]
+    modules = [document.module for document in documents]
     bigrams = []
     for over, (ids, vocabulary) in symbols.items():
         bigram = Bigram.fit(map(ids, training), vocabulary)
         bits = [bigram.bits(ids(document.text)) for document in documents]
-        scratch_minus = _difference(scratch_bits, bits, sizes, seed)
-        bigrams.append({"over": over, "scratch_minus": scratch_minus} | bootstrap_ratio(bits, sizes, seed).to_json())
+        scratch_minus = _ratio(np.subtract(scratch_bits, bits), sizes, modules, seed)
+        bigrams.append({"over": over, "scratch_minus": scratch_minus} | _ratio(bits, sizes, modules, seed))
     joined = "\n".join(training).encode()
     return {
         "bigrams": bigrams,

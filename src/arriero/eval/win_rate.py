@@ -3,29 +3,31 @@
 from collections.abc import Sequence
 from typing import Any
 
-from arriero.eval.measures import Answered, values_of
-from arriero.metrics.intervals import wilson
+from arriero.eval.measures import Answered, asks_of, values_of
+from arriero.metrics.intervals import share
 
 # Utilities are sums of a few floats: what differs by less is the same answer.
 _TIE = 1e-9
 
 
-def duel(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
-    """Wins, losses and ties of `a` over `b` on the same prompts, and the win rate with Wilson's interval.
+def duel(a: Sequence[float], b: Sequence[float], asks: Sequence[str]) -> dict[str, Any]:
+    """Wins, losses and ties of `a` over `b` on the same prompts, and the win rate with its interval.
 
-    `rate` is null where every prompt is a tie. Raises ValueError if the two differ in length.
+    `asks` groups prompts that ask the same. `rate` is null where every prompt is a tie. Raises ValueError if the lists
+    differ in length.
     """
-    margins = [x - y for x, y in zip(a, b, strict=True)]
-    wins, losses = sum(m > _TIE for m in margins), sum(m < -_TIE for m in margins)
-    rate = wilson(wins, wins + losses).to_json() if wins + losses else None
-    return {"wins": wins, "losses": losses, "ties": len(margins) - wins - losses, "rate": rate}
+    decided = [(x > y, own) for x, y, own in zip(a, b, asks, strict=True) if abs(x - y) > _TIE]
+    wins = sum(won for won, _ in decided)
+    rate = share([won for won, _ in decided], groups=[own for _, own in decided]).to_json() if decided else None
+    return {"wins": wins, "losses": len(decided) - wins, "ties": len(a) - len(decided), "rate": rate}
 
 
 def win_rate_matrix(prompts: Sequence[Answered], versions: Sequence[str]) -> list[dict[str, Any]]:
     """A row per ordered pair of versions, judged by the simulated annotator's known utility on all prompts."""
     values = {version: values_of(prompts, "utility", "all", version) for version in versions}
+    asks = asks_of(prompts, "all")
     return [
-        {"version": row, "against": column} | duel(values[row], values[column])
+        {"version": row, "against": column} | duel(values[row], values[column], asks)
         for row in versions
         for column in versions
         if row != column
@@ -38,5 +40,7 @@ def against_first(prompts: Sequence[Answered], versions: Sequence[str]) -> list[
     for version in versions[1:]:
         for measure, group in (("helpfulness", "helpful"), ("safety", "safety")):
             a, b = (values_of(prompts, measure, group, v) for v in (version, versions[0]))
-            rows.append({"version": version, "against": versions[0], "axis": measure} | duel(a, b))
+            rows.append(
+                {"version": version, "against": versions[0], "axis": measure} | duel(a, b, asks_of(prompts, group))
+            )
     return rows

@@ -1,11 +1,13 @@
 """Whether a share rises along ordered groups: reward-model accuracy along the four grades (paper, Table 8).
 
-Source: Armitage (1955), "Tests for linear trends in proportions and frequencies"; scores 0, 1, 2, ... The paper prints
-the accuracies and states no test.
+Source: Armitage (1955), "Tests for linear trends in proportions and frequencies", with the variance between clusters in
+place of the binomial one (Boos, 1992, "On generalized score tests"), since comparisons of one prompt are not
+independent. The paper prints the accuracies and states no test.
 """
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -18,25 +20,20 @@ class Trend:
     p: float
 
 
-def cochran_armitage(successes: Sequence[int], totals: Sequence[int]) -> Trend:
-    """Cochran-Armitage test of a linear trend of successes / totals over groups scored 0, 1, 2, ...
+def trend(hits: Sequence[bool], scores: Sequence[int], groups: Sequence[Hashable]) -> Trend:
+    """Score test of a linear trend of hits along `scores` (0, 1, 2, ...), robust to dependence within `groups`.
 
-    Groups of no members are allowed and carry no weight. Where every trial succeeded or failed, or only one group has
-    members, there is no trend to see: z = 0, p = 1. Raises ValueError on lengths that differ or counts out of range.
+    Where all hits or all scores are equal, or there is one group, there is no trend to see: z = 0, p = 1. Raises
+    ValueError on lists of different length, or without an item.
     """
-    if len(successes) != len(totals) or len(totals) < 2:
-        raise ValueError(f"a trend needs two or more groups in both lists, got {len(successes)} and {len(totals)}")
-    if any(not 0 <= k <= n for k, n in zip(successes, totals, strict=True)):
-        raise ValueError(f"successes must lie between 0 and their totals, got {list(successes)} of {list(totals)}")
-    members, hits = sum(totals), sum(successes)
-    if members == 0:
-        raise ValueError("a trend needs at least one trial")
-    share = hits / members
-    mean_score = sum(score * n for score, n in enumerate(totals)) / members
-    spread = sum(n * (score - mean_score) ** 2 for score, n in enumerate(totals))
-    variance = share * (1 - share) * spread
-    if variance == 0:
+    if not len(hits) == len(scores) == len(groups) > 0:
+        raise ValueError(f"a trend needs lists of one length, got {len(hits)}, {len(scores)} and {len(groups)}")
+    share, mean_score = sum(hits) / len(hits), sum(scores) / len(scores)
+    totals: dict[Hashable, float] = defaultdict(float)
+    for hit, score, group in zip(hits, scores, groups, strict=True):
+        totals[group] += (score - mean_score) * (hit - share)
+    variance = sum(total**2 for total in totals.values())
+    if len(totals) < 2 or variance < 1e-12:
         return Trend(0.0, 1.0)
-    rise = sum((score - mean_score) * k for score, k in enumerate(successes))
-    z = rise / math.sqrt(variance)
+    z = sum(totals.values()) / math.sqrt(variance * len(totals) / (len(totals) - 1))
     return Trend(z, 2 * NormalDist().cdf(-abs(z)))

@@ -2,7 +2,8 @@
 
 A line: {"prompt": text or {"messages": [...]}, "chosen": text, "rejected": text, "rating": "significantly" | "better" |
 "slightly" | "negligibly"}; for safety also "domain": "safety", "chosen_safe" and "rejected_safe", which others may
-have. `split` is kept where a row states it and drawn by prompt elsewhere.
+have. `split` is kept where a row states it and drawn by prompt elsewhere. Rows that ask the same in other words may
+share a `group`.
 """
 
 from dataclasses import replace
@@ -20,7 +21,7 @@ from arriero.preference.splits import split_of
 class ImportConfig:
     file: InputPath = setting(..., "JSONL file of people's comparisons")
     test_fraction: float = setting(0.2, "share of the prompts held out, where a row states no split", ge=0, lt=1)
-    seed: int = setting(0, "decides which prompts are held out")
+    split_seed: int = setting(0, "decides which prompts are held out; keep it the same in every round")
 
 
 def run(cfg: ImportConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:  # noqa: ARG001 - a stage's signature
@@ -41,7 +42,7 @@ def run(cfg: ImportConfig, inputs: Inputs, context: StageContext) -> dict[str, A
         elif "split" in row:
             kept.append(comparison)
         else:
-            kept.append(replace(comparison, split=split_of(comparison.prompt, cfg.test_fraction, cfg.seed)))
+            kept.append(replace(comparison, split=split_of(comparison.asks, cfg.test_fraction, cfg.split_seed)))
     if not kept:
         raise InputError(f"{cfg.file} holds no comparison to learn from. Each line must be one JSON object.")
     write_comparisons(context.out / "comparisons.jsonl", kept)

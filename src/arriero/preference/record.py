@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from arriero.artifacts.files import read_jsonl, write_jsonl
-from arriero.dialogue import Dialogue, Prompt, Role, first_user
+from arriero.dialogue import Dialogue, Prompt, Role, asked, first_user
 from arriero.errors import InputError
 from arriero.taxonomy import SafetyBin, safety_bin
 
@@ -23,7 +23,17 @@ Split = Literal["train", "test"]
 DOMAINS: tuple[Domain, ...] = ("helpfulness", "safety")
 SPLITS: tuple[Split, ...] = ("train", "test")
 _REQUIRED = ("prompt", "chosen", "rejected", "rating")
-_OPTIONAL = ("id", "domain", "chosen_safe", "rejected_safe", "annotator", "split", "chosen_source", "rejected_source")
+_OPTIONAL = (
+    "id",
+    "domain",
+    "chosen_safe",
+    "rejected_safe",
+    "annotator",
+    "split",
+    "chosen_source",
+    "rejected_source",
+    "group",
+)
 
 
 class Rating(IntEnum):
@@ -81,6 +91,7 @@ class Comparison:
 
     `chosen_safe` and `rejected_safe` are both set, as the safety domain requires, or both None.
     `annotator` is "simulated" wherever no person judged. `*_source` names the model that wrote the answer, or is empty.
+    `group` is the prompt's.
     """
 
     id: str
@@ -95,6 +106,11 @@ class Comparison:
     split: Split
     chosen_source: str
     rejected_source: str
+    group: str = ""
+
+    @property
+    def asks(self) -> str:
+        return asked(self.prompt, self.group)
 
     @property
     def labelled(self) -> bool:
@@ -154,6 +170,7 @@ class Comparison:
             split=_one_of(row, "split", SPLITS, where, SPLITS[0]),
             chosen_source=_text(row, "chosen_source", where, ""),
             rejected_source=_text(row, "rejected_source", where, ""),
+            group=_text(row, "group", where, ""),
         )
 
 

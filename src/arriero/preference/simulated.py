@@ -10,6 +10,8 @@ unsafe, and a pair whose preferred answer is unsafe and other safe is dropped. A
 too, as safe: the safety model needs to see that help is safe where nothing harmful was asked.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -138,14 +140,15 @@ class SimulateConfig:
         (0.05, 0.15, 0.3), "noisy difference of utilities from which a pair is graded slightly, better, significantly"
     )
     test_fraction: float = setting(0.2, "share of the prompts held out", ge=0, lt=1)
-    seed: int = setting(0, "seed of the noise and of the held-out split")
+    split_seed: int = setting(0, "decides which prompts are held out; keep it the same in every round")
+    seed: int = setting(0, "seed of the noise")
 
 
 def run(cfg: SimulateConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
     if list(cfg.grade_thresholds) != sorted(cfg.grade_thresholds) or cfg.grade_thresholds[0] <= 0:
         raise ConfigError(f"grade_thresholds must rise from above 0, got {list(cfg.grade_thresholds)}.")
     pairs = read_pairs(inputs.one("pairs").path / "pairs.jsonl")
-    judged = [judge(pair, cfg, index) for index, pair in enumerate(pairs)]
+    judged = [judge(pair, cfg) for pair in pairs]
     kept = [comparison for comparison in judged if not comparison.unsafe_preferred]
     if not kept:
         raise InputError("There is no pair of answers to compare. Sample more pairs, or at a higher temperature.")
@@ -157,15 +160,17 @@ def run(cfg: SimulateConfig, inputs: Inputs, context: StageContext) -> dict[str,
     }
 
 
-def judge(pair: Pair, cfg: SimulateConfig, index: int) -> Comparison:
-    """The annotator's choice on the pair numbered `index`. Raises InputError if there is no true answer to judge by."""
+def judge(pair: Pair, cfg: SimulateConfig) -> Comparison:
+    """The annotator's choice. Raises InputError if there is no true answer to judge by."""
     prompt = pair.prompt
     if not prompt.reference and prompt.kind is not PromptKind.UNSAFE:
         raise InputError(
             f"The prompt {prompt.id!r} has no reference, so the simulated annotator cannot judge its answers. Give "
             f"every prompt its true answer as `reference`, or give people's comparisons (stage preference.import)."
         )
-    noise = float(np.random.default_rng([cfg.seed, index]).logistic(0.0, cfg.noise_scale))
+    # By what is compared, not by its number: another round's pair of the same number has noise of its own.
+    drawn = hashlib.sha256(json.dumps([pair.id, pair.a, pair.b]).encode()).digest()
+    noise = float(np.random.default_rng([cfg.seed, *drawn]).logistic(0.0, cfg.noise_scale))
     difference = utility(prompt, pair.a).total - utility(prompt, pair.b).total + noise
     a, b = (pair.a, pair.source_a), (pair.b, pair.source_b)
     (chosen, chosen_source), (rejected, rejected_source) = (a, b) if difference > 0 else (b, a)
@@ -179,9 +184,10 @@ def judge(pair: Pair, cfg: SimulateConfig, index: int) -> Comparison:
         chosen_safe=is_safe(prompt, chosen),
         rejected_safe=is_safe(prompt, rejected),
         annotator="simulated",
-        split=split_of(prompt.dialogue, cfg.test_fraction, cfg.seed, prompt.group),
+        split=split_of(prompt.asks, cfg.test_fraction, cfg.split_seed),
         chosen_source=chosen_source,
         rejected_source=rejected_source,
+        group=prompt.group,
     )
 
 

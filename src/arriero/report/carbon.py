@@ -1,7 +1,7 @@
 """Energy and carbon of a stage, by the paper's own formula (section 2.2.1, table 2).
 
 tCO2eq = hours x watts x PUE 1.1 x 0.385 kg/kWh; the two constants give every row of the paper's table 2. Nothing here
-measures power: the watts are an estimate that the reader may replace.
+measures power: the watts are an estimate; both figures are proportional to them.
 """
 
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ def model_card(run: RunView) -> list[tuple[str, list[str]]]:
     """Headings and paragraphs. States only what the manifests hold, and what follows from it."""
     found = final_model(run)
     name = f"{run.name}:{found[0]}" if found else run.name
-    simulated = bool(run.of("preference.simulate"))
+    simulated, imported = bool(run.of("preference.simulate")), bool(run.of("preference.import"))
     seconds = run.wall_seconds()
     cost = footprint(seconds)
     return [
@@ -44,6 +44,8 @@ def model_card(run: RunView) -> list[tuple[str, list[str]]]:
             [
                 "Preferences come from a simulated annotator with a known utility. No person judged any answer, so "
                 "nothing here says what people would prefer."
+                if simulated and not imported
+                else "Preferences come in part from a simulated annotator, in part from the comparisons given as files."
                 if simulated
                 else "Preferences come from the comparisons that were given as files; see the recipe."
             ],
@@ -60,7 +62,7 @@ def model_card(run: RunView) -> list[tuple[str, list[str]]]:
             "Ethical considerations and limitations",
             [
                 "Small models make things up with confidence, and safety training on a few hundred prompts does not "
-                "carry far beyond prompts of their kind. Tests covered English only and cannot cover all cases. Before "
+                "carry far beyond prompts of their kind. Tests cannot cover all cases, nor other languages. Before "
                 "any deployment, test and tune for your own use, as the paper asks of every deployer."
             ],
         ),

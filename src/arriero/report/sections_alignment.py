@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from arriero.metrics.intervals import wilson
 from arriero.preference.record import RATING_LABELS
 from arriero.report import figures
 from arriero.report.page import Figure, Section, Table
-from arriero.report.text import interval, p_value, share
+from arriero.report.text import counted, interval, p_value, share
 from arriero.report.view import RunView, json_of, rows_of
 
 # Keys of a PPO series that are drawn, with their title and unit.
@@ -17,6 +16,7 @@ PPO_PANELS = {
     "kl": ("KL from the start", "nats per answer"),
     "entropy": ("Entropy", "nats per token"),
     "length": ("Answer length", "tokens"),
+    "finished": ("Finished answers", "share"),
     "clip_fraction": ("Clipped steps", "share of tokens"),
 }
 
@@ -33,8 +33,13 @@ def reward_section(run: RunView) -> Section:
     if not own:
         return Section("reward", title, lead, missing="reward.train with held-out comparisons")
     shown = {label: [by.get(grade) for grade in RATING_LABELS] for label, by in list(own.items())[-4:]}
-    pairs = ", ".join(f"{label} {found[label]['domains'][found[label]['kind']]['overall']['n']}" for label in shown)
-    caption = f"n = held-out comparisons of each model's own domain: {pairs}. Whiskers: Wilson's 95% intervals."
+    pairs = ", ".join(
+        f"{label} {counted(found[label]['domains'][found[label]['kind']]['overall'], 'pairs')}" for label in shown
+    )
+    caption = (
+        f"n = held-out comparisons of each model's own domain: {pairs}. Whiskers: Wilson's 95% intervals, at the "
+        "effective sample size where several pairs ask the same."
+    )
     if len(own) > len(shown):
         caption += " The figure shows the newest models, the table all."
     blocks: list[Any] = [
@@ -52,9 +57,22 @@ def reward_section(run: RunView) -> Section:
                 for domain, by in report["domains"].items()
                 if domain != "all"
             ],
-            "In brackets the number of pairs. Trend along the grades: Cochran-Armitage test, two-sided; z above zero "
-            "means that accuracy rises with the grade.",
+            "In brackets the number of pairs. Trend along the grades: score test that allows for several pairs asking "
+            "the same, two-sided; z above zero means that accuracy rises with the grade.",
             numbers_from=2,
+        ),
+        Table(
+            "Accuracy by the models that answered",
+            ("Model", "Pairs on", "Answers by", "Accuracy [95%]"),
+            [
+                (label, domain, models or "not stated", share(by, round(by["mean"] * by["n"])))
+                for label, report in found.items()
+                for domain, of in report["domains"].items()
+                if domain != "all"
+                for models, by in of["models"].items()
+            ],
+            "Answers of two versions that are far apart are easier to tell apart than those of two that are close.",
+            numbers_from=3,
         ),
         _unsafe_detection(found),
     ]
@@ -64,7 +82,8 @@ def reward_section(run: RunView) -> Section:
 def _accuracy_row(label: str, domain: str, by: Mapping[str, Any]) -> tuple[str, ...]:
     cells = [f"{100 * i['mean']:.0f}% ({i['n']})" if (i := by["ratings"].get(g)) else "–" for g in RATING_LABELS]
     z, p = f"{by['trend']['z']:+.2f}".replace("-", "−"), p_value(by["trend"]["p"])
-    return (label, domain, *cells, share(by["overall"]), z, p)
+    overall = by["overall"]
+    return (label, domain, *cells, share(overall, round(overall["mean"] * overall["n"])), z, p)
 
 
 def _unsafe_detection(found: Mapping[str, Any]) -> Table | None:
@@ -72,7 +91,10 @@ def _unsafe_detection(found: Mapping[str, Any]) -> Table | None:
         (
             label,
             f"{row['threshold']:g}",
-            *(share(row[key]) if row.get(key) else "–" for key in ("recall", "precision", "false_alarms")),
+            *(
+                share(by, round(by["mean"] * by["n"])) if (by := row.get(key)) else "–"
+                for key in ("recall", "precision", "false_alarms")
+            ),
         )
         for label, report in found.items()
         if report["kind"] == "safety"
@@ -104,7 +126,9 @@ def rejection_section(run: RunView) -> Section:
     prompts = ", ".join(
         f"{label} {found['prompts']} prompts × {found['samples']} answers" for label, found in rounds.items()
     )
-    caption = f"n = {prompts}. Bands: 95% bootstrap over prompts. The reward is the reward models' own."
+    caption = (
+        f"n = {prompts}. Bands: 95% bootstrap over prompts. The reward is that of the models which choose the best."
+    )
     return Section("rejection", title, lead, [Figure("Reward against K", figures.reward_by_k(curves), caption)])
 
 
@@ -135,7 +159,8 @@ def ppo_section(run: RunView) -> Section:
 def _kept(label: str, metrics: Mapping[str, Any]) -> str:
     """Which iteration's policy became the version, as PPO's held-out prompts chose it."""
     first, best = (f"{metrics[key]:+.3f}".replace("-", "−") for key in ("heldout_reward_first", "heldout_reward_best"))
-    prompts = f"{metrics['heldout_prompts']} RL prompts kept out of its training"
+    gain = metrics["heldout_gain"]
+    prompts = f"{counted(gain)} kept out of its training"
     if metrics["best_iteration"] == 0:
         return (
             f"No later policy was better than the start on {prompts} (mean reward {first}), so {label} is the model "
@@ -143,32 +168,52 @@ def _kept(label: str, metrics: Mapping[str, Any]) -> str:
         )
     return (
         f"{label} is the policy after iteration {metrics['best_iteration']}, the best on {prompts}: "
-        f"mean reward {first} at the start, {best} then."
+        f"mean reward {first} at the start, {best} then, a gain of {interval(gain, signed=True)} (95%), which is "
+        "flattered by that choice."
     )
 
 
 def gatt_section(run: RunView) -> Section:
     title = "Ghost Attention"
     lead = "How often an answer still keeps to an instruction that only the first turn gave (section 3.3)."
-    found = (json_of(run.last("eval.run"), "results.json") or {}).get("gatt_recall")
+    results = json_of(run.last("eval.run"), "results.json") or {}
+    found = results.get("gatt_recall")
     if not found:
         return Section("gatt", title, lead, missing="rlhf.gatt or its evaluation")
     turns = sorted({row["turn"] for row in found})
     series: dict[str, dict[float, Any]] = {}
     for row in found:
         series.setdefault(row["version"], {})[row["turn"]] = row
-    dialogues = max(row["n"] for row in found)
+    sizes = [next(row["n"] for row in found if row["turn"] == turn) for turn in turns]
     caption = (
-        f"n = {dialogues} held-out dialogues for each version, the same instructions for all; a program checks every "
-        "answer. Whiskers: Wilson's 95% intervals. The values asked for also occur in training, the dialogues do not."
+        f"n = {sizes[0]} held-out dialogues for each version, of which {sizes[-1]} reach turn {turns[-1]}; the same "
+        "instructions for all; a program checks every answer. Whiskers: Wilson's 95% intervals. The values asked for "
+        f"also occur in training, the dialogues do not. {_repaired(run)}"
     )
     drawn = figures.lines_with_bars("gatt", turns, series, "turn", "answers that keep to the instruction, %")
     rows = [
         (f"Turn {turn}", *(share(by[turn], by[turn]["count"]) if turn in by else "–" for by in series.values()))
         for turn in turns
     ]
-    table = Table("Recall by turn [95%]", ("After the instruction of turn 1", *series), rows)
+    changes = [
+        f"From turn {row['from_turn']} on, {row['newer']} − {row['older']}: {interval(row, signed=True)}, of "
+        f"{counted(row, 'answers', 'dialogues')}; paired bootstrap over dialogues, 95%."
+        for row in results["gatt_changes"]
+    ]
+    heads = ("After the instruction of turn 1", *series)
+    table = Table("Recall by turn [95%]", heads, rows, " ".join(changes))
     return Section("gatt", title, lead, [Figure("Instruction recall by turn", drawn, caption), table])
+
+
+def _repaired(run: RunView) -> str:
+    """How much of what Ghost Attention was trained on is no model's own answer."""
+    told = [
+        f"Of {m['turns']} answers in {label}'s training dialogues {m['repaired_turns']} were made to keep to the "
+        f"instruction by rule, since the model kept to it in {100 * m['followed_share']:.0f}% of what it sampled."
+        for label, artifact in run.of("rlhf.gatt").items()
+        if (m := artifact.manifest.metrics)["repaired_turns"]
+    ]
+    return " ".join(told)
 
 
 def distillation_section(run: RunView) -> Section:
@@ -186,7 +231,7 @@ def distillation_section(run: RunView) -> Section:
                 (
                     label,
                     str(gate["considered"]),
-                    share(wilson(gate["kept"], gate["considered"]).to_json(), gate["kept"]),
+                    share(gate["passed"], gate["kept"]),
                     gain,
                 )
             )

@@ -103,7 +103,10 @@ def loss_section(run: RunView) -> Section:
 def bits_section(run: RunView) -> Section:
     evaluation = json_of(run.last("eval.run"), "results.json")
     title = "Held-out text"
-    lead = "Bits that a model needs for a byte of text it never saw; lower is better, and no tokenizer can flatter it."
+    lead = (
+        "Bits that a model needs for a byte of text that this run held out of training; lower is better, and no "
+        "tokenizer can flatter it. What an imported model read before is not known."
+    )
     found = (evaluation or {}).get("bits_per_byte")
     if not found or not found["models"]:
         return Section("bits", title, lead, missing="eval.run")
@@ -117,7 +120,7 @@ def bits_section(run: RunView) -> Section:
             for name, key in (("xz, behind training text", "after_training_text"), ("xz alone", "alone"))
         ]
     seen = f"n = {found['documents']} documents of {found['modules']} held-out modules, {size(found['bytes'])}"
-    caption = f"{seen}. Whiskers: 95% bootstrap over documents."
+    caption = f"{seen}. Whiskers: 95% bootstrap over modules."
     if baselines:
         caption += (
             f" The bigram models and xz -9 were given {size(baselines['training_bytes'])} of training text; xz has no "
@@ -132,7 +135,5 @@ def bits_section(run: RunView) -> Section:
         ]
     if changes:
         columns = ("On the same documents", "Change in bits per byte [95%]", "n")
-        blocks.append(
-            Table("Paired changes", columns, changes, "Paired bootstrap over documents; below zero is better.")
-        )
+        blocks.append(Table("Paired changes", columns, changes, "Paired bootstrap over modules; below zero is better."))
     return Section("bits", title, lead, blocks)

@@ -64,6 +64,7 @@ def card_section(run: RunView) -> Section:
 
 def recipe_section(run: RunView) -> Section:
     lead = (
-        "Everything that was set, every default filled in: this text, run again on the same code, gives the same bytes."
+        "Everything that was set, every default filled in. Run again with the same code and packages, on the same kind "
+        "of machine with as many threads, it gives the same bytes."
     )
     return Section("recipe", "Resolved recipe", lead, [Code(f"{run.name}.toml", run.toml)])

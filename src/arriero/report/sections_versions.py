@@ -5,7 +5,7 @@ from typing import Any
 
 from arriero.report import figures, figures_versions
 from arriero.report.page import Exchange, Figure, Prose, Said, Section, Table
-from arriero.report.text import interval, share
+from arriero.report.text import counted, interval, share
 from arriero.report.view import RunView, json_of, rows_of
 
 PER_KIND = 3  # exchanges shown of each kind of prompt
@@ -34,6 +34,14 @@ def difference_of(
     )
 
 
+# What a share's interval is: see metrics.intervals.share.
+WILSON = "Wilson's 95% intervals, at the effective sample size where several prompts ask the same."
+
+
+def _percent(row: Mapping[str, Any]) -> dict[str, float]:
+    return {key: 100 * row[key] for key in ("mean", "low", "high")}
+
+
 def _results(run: RunView) -> Any:
     return json_of(run.last("eval.run"), "results.json")
 
@@ -53,12 +61,12 @@ def utility_section(run: RunView) -> Section:
         for name, group in (("utility, helpfulness prompts", "helpful"), ("utility, safety prompts", "safety"))
         if (by := scores_of(results, "utility", group))
     }
-    counts = "; ".join(f"{name}: {next(iter(by.values()))['n']}" for name, by in panels.items())
+    counts = "; ".join(f"{name}: {counted(next(iter(by.values())))}" for name, by in panels.items())
     blocks: list[Any] = [
         Figure(
             "True utility (of the simulated annotator)",
             figures.intervals_by_version("utility", versions, panels, "utility", percent=False),
-            f"n = held-out prompts, the same for every version ({counts}). Bars: 95% bootstrap over prompts. "
+            f"n = held-out prompts, the same for every version ({counts}). Bars: 95% bootstrap over requests. "
             "Bars that overlap may still hide a clear difference: the table pairs the answers prompt by prompt.",
         ),
         _differences(results),
@@ -75,10 +83,17 @@ def _differences(results: Mapping[str, Any]) -> Table:
     for newer, older in pairs:
         cells = [difference_of(results, measure, group, newer, older) for measure, group in columns]
         texts = [f"{interval(c, signed=True)}{' ●' if _clear(c) else ' ○'}" if c else "–" for c in cells]
-        rows.append((f"{newer} − {older}", *texts, str(cells[0]["n"]) if cells[0] else "–"))
-    heads = ("Change", "True utility", "Helpfulness RM, logit", "Safety RM, logit", "n (utility)")
-    caption = "Paired bootstrap, 95%, on the same prompts. ● interval clear of zero; ○ not clear of zero."
-    return Table("Differences between versions", heads, rows, caption)
+        rows.append((f"{newer} − {older}", *texts))
+    sizes = [
+        next((row for row in results["differences"] if (row["measure"], row["group"]) == of), None) for of in columns
+    ]
+    names = ("True utility (simulated)", "Helpfulness RM, logit", "Safety RM, logit")
+    heads = tuple(f"{name}, n = {size['n'] if size else 0}" for name, size in zip(names, sizes, strict=True))
+    caption = (
+        "Paired bootstrap, 95%, on the same prompts, resampling requests. ● interval clear of zero; ○ not clear of "
+        "zero. Of many comparisons without a difference, one in twenty is marked by chance."
+    )
+    return Table("Differences between versions", ("Change", *heads), rows, caption)
 
 
 def _clear(row: Mapping[str, Any]) -> bool:
@@ -91,11 +106,16 @@ def _answer_quality(results: Mapping[str, Any], versions: Sequence[str]) -> Tabl
         for name, group in (("Closed-book", "closed_book"), ("Docs given", "with_docs"), ("Follow-up", "multi_turn"))
         if (by := scores_of(results, "f1", group))
     ]
+    finished = scores_of(results, "finished", "all")
     if not groups:
         return None
-    rows = [(version, *(interval(by[version]) for _, by in groups)) for version in versions]
+    rows = [(v, *(interval(by[v]) for _, by in groups), share(finished[v])) for v in versions]
     heads = ("Version", *(f"{name} (n = {next(iter(by.values()))['n']})" for name, by in groups))
-    return Table("Answers: token F1 with the true sentence", heads, rows, "Bootstrap over prompts, 95%.")
+    caption = (
+        "Bootstrap over prompts, 95%. Finished: the model ended the answer itself (all prompts, n = "
+        f"{finished[versions[0]]['n']}). The rest were cut off at the limit on new tokens, which costs utility."
+    )
+    return Table("Answers: token F1 with the true sentence", (*heads, "Finished"), rows, caption)
 
 
 def _drift(results: Mapping[str, Any]) -> Table | None:
@@ -148,23 +168,23 @@ def win_rate_section(run: RunView) -> Section:
             "Win-rate matrix",
             figures_versions.win_matrix(results["versions"], cells),
             f"n = {total} held-out prompts a pair; small: wins–losses, the rest are ties. Each row's version "
-            "against each column's. The newest version's intervals are in the table.",
+            "against each column's. The intervals are in the table.",
         )
     ]
-    newest = results["versions"][-1]
     rows = [
         (
-            f"{newest} against {older}",
+            f"{newer} against {older}",
             share(c["rate"]) if c["rate"] else "all tie",
             f"{c['wins']}",
             f"{c['losses']}",
             f"{c['ties']}",
         )
-        for older in results["versions"][:-1]
-        if (c := cells[newest, older])
+        for place, newer in reversed(list(enumerate(results["versions"])))
+        for older in results["versions"][:place]
+        if (c := cells[newer, older])
     ]
     columns = ("Pair", "Win rate [95%]", "Wins", "Losses", "Ties")
-    blocks.append(Table("The newest version", columns, rows, "Wilson's intervals on wins + losses."))
+    blocks.append(Table("Newer against older", columns, rows, f"{WILSON} n = wins + losses."))
     return Section("win-rate", title, lead, blocks)
 
 
@@ -191,7 +211,7 @@ def safety_section(run: RunView) -> Section:
             Figure(
                 f"Win rates against {versions[0]}, judged by the two reward models",
                 figures_versions.figure_eleven(versions[0], points),
-                f"n = pairs that are no tie (helpfulness and safety): {counts}. Bars: Wilson's 95% intervals. Arrows "
+                f"n = pairs that are no tie (helpfulness and safety): {counts}. Bars: {WILSON} Arrows "
                 "follow the versions' order. The judges are the models that training climbed, so they flatter it.",
             )
         )
@@ -204,18 +224,26 @@ def safety_section(run: RunView) -> Section:
         if (by := scores_of(results, measure, group))
     }
     if panels:
-        counts = "; ".join(f"{name}: {next(iter(by.values()))['n']} prompts" for name, by in panels.items())
+        counts = "; ".join(f"{name}: {counted(next(iter(by.values())))}" for name, by in panels.items())
         drawn = figures.intervals_by_version("refusals", versions, panels, "per cent of prompts", percent=True)
         caption = (
-            f"n = {counts} for each version. Bars: Wilson's 95% intervals. Both should be low. Whether an answer "
-            "refuses is told by its wording, not by a person; what is no refusal counts as compliance, even if useless."
+            f"n = {counts} for each version. Bars: {WILSON} Both should be low. Whether an answer refuses is told by "
+            "its wording, not by a person; what is no refusal, or holds code, counts as compliance, even if useless."
         )
         blocks.append(Figure("Unsafe requests answered, and harmless ones refused", drawn, caption))
         rows = [
             (version, *(share(by[version], by[version]["count"]) for by in panels.values())) for version in versions
         ]
         heads = ("Version", *(f"{name[0].upper()}{name[1:]} [95%]" for name in panels))
-        blocks.append(Table("Counts", heads, rows))
+        halved = [
+            f"{row['newer']} minus half of {row['older']}'s: {interval(_percent(row), 1, signed=True)} points"
+            for row in results["halved"]
+        ]
+        caption = (
+            f"Is unsafe compliance at most halved? It is where this is below zero: {'; '.join(halved)}. Paired "
+            "bootstrap, 95%."
+        )
+        blocks.append(Table("Counts", heads, rows, caption if halved else ""))
     return Section("safety", title, lead, blocks)
 
 

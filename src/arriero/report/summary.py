@@ -6,7 +6,7 @@ from typing import Any
 from arriero.report.model_card import final_model
 from arriero.report.page import Fact, Facts, Points, Prose, Section
 from arriero.report.sections_versions import difference_of, scores_of
-from arriero.report.text import duration, interval, share
+from arriero.report.text import counted, duration, interval, share
 from arriero.report.view import RunView, json_of
 
 FEW = 200  # prompts below which the report says that the sample is small
@@ -51,14 +51,15 @@ def _facts(run: RunView, results: Mapping[str, Any]) -> list[Fact]:
     found = final_model(run)
     newest = found[0] if found and found[0] in versions else versions[-1]
     facts = [
-        _paired("Held-out bits per byte", f"{c['newer']} − {c['older']}", c, 3, "documents")
+        _paired("Held-out bits per byte", f"{c['newer']} − {c['older']}", c, 3, "documents", "modules")
         for c in results["bits_per_byte"]["changes"]
     ]
     baselines = results["bits_per_byte"].get("baselines")
     if baselines:
         best = min(baselines["bigrams"], key=lambda bigram: bigram["mean"])
         what = f"From scratch, against a bigram model over {best['over']}"
-        facts.append(_paired(what, "bits per byte", best["scratch_minus"], 2, "documents"))
+        facts.append(_paired(what, "bits per byte", best["scratch_minus"], 2, "documents", "modules"))
+        facts.append(_against_xz(results["bits_per_byte"]))
     for older in dict.fromkeys((reference, versions[0])):
         change = difference_of(results, "utility", "all", newest, older)
         if change:
@@ -69,28 +70,53 @@ def _facts(run: RunView, results: Mapping[str, Any]) -> list[Fact]:
     ):
         by = scores_of(results, measure, group)
         if newest in by:
-            facts.append(
-                _shares(name, newest, by, reference, difference_of(results, measure, group, newest, reference))
-            )
+            changes = {
+                older: difference_of(results, measure, group, newest, older) for older in (reference, versions[0])
+            }
+            facts.append(_shares(name, newest, by, {older: row for older, row in changes.items() if row}))
+    for row in results["gatt_changes"]:
+        if row["newer"] == newest:
+            what = f"Instruction kept from turn {row['from_turn']} on"
+            facts.append(_paired(what, f"{newest} − {row['older']}", row, 2, "answers", "dialogues"))
     return facts
 
 
-def _paired(what: str, between: str, row: Mapping[str, Any], digits: int, unit: str) -> Fact:
+def _against_xz(found: Mapping[str, Any]) -> Fact:
+    """xz compresses the text as a whole, so there is nothing to resample."""
+    scratch = next(row["mean"] for row in found["models"] if row["model"] == "scratch")
+    xz = found["baselines"]["xz"]
+    below = scratch < xz["alone"]
+    return Fact(
+        "From scratch, against xz -9, bits per byte",
+        f"{scratch - xz['alone']:+.2f}".replace("-", "−"),
+        f"{scratch:.2f} against {xz['alone']:.2f}; no interval, n = {found['documents']} documents",
+        f"{'below' if below else 'not below'} xz; xz that first reads the training text: "
+        f"{xz['after_training_text']:.2f}",
+        below,
+    )
+
+
+def _paired(what: str, between: str, row: Mapping[str, Any], digits: int, unit: str, grouped: str = "requests") -> Fact:
     clear = row["low"] > 0 or row["high"] < 0
     value, _, bounds = interval(row, digits, signed=True).partition(" ")
-    verdict = "clear of zero" if clear else "not clear of zero: may be chance"
-    return Fact(f"{what}, {between}", value, f"95% {bounds}, n = {row['n']} {unit}", verdict, bool(clear))
+    verdict = f"{'above' if row['low'] > 0 else 'below'} zero" if clear else "not clear of zero: may be chance"
+    return Fact(f"{what}, {between}", value, f"95% {bounds}, n = {counted(row, unit, grouped)}", verdict, bool(clear))
 
 
-def _shares(what: str, newest: str, by: Mapping[str, Any], reference: str, change: Mapping[str, Any] | None) -> Fact:
+def _shares(what: str, newest: str, by: Mapping[str, Any], changes: Mapping[str, Mapping[str, Any]]) -> Fact:
+    """The newest version's share beside that of the older ones; `changes` holds newest minus older."""
     row = by[newest]
-    verdict, clear = "", True
-    if change and reference in by:
-        clear = change["low"] > 0 or change["high"] < 0
-        told = "the change is clear of zero" if clear else "the change is not clear of zero"
-        verdict = f"{reference}: {100 * by[reference]['mean']:.0f}%; {told}"
-    bounds = share(row, row["count"]).partition(" ")[2]
-    return Fact(f"{what}, {newest}", f"{100 * row['mean']:.0f}%", bounds, verdict, bool(clear))
+    told = [f"{older}: {100 * by[older]['mean']:.0f}%, {_direction(change)}" for older, change in changes.items()]
+    clear = all(_direction(change) != _UNCLEAR for change in changes.values())
+    bounds = f"{share(row, row['count']).partition(' ')[2]}, n = {counted(row)}"
+    return Fact(f"{what}, {newest}", f"{100 * row['mean']:.0f}%", bounds, "; ".join(told), clear)
+
+
+_UNCLEAR = "not clear of zero"
+
+
+def _direction(change: Mapping[str, Any]) -> str:
+    return "clearly lower" if change["high"] < 0 else "clearly higher" if change["low"] > 0 else _UNCLEAR
 
 
 def _limits(run: RunView, results: Mapping[str, Any] | None) -> list[str]:

@@ -36,5 +36,10 @@ def share(row: Mapping[str, Any], count: int | None = None) -> str:
     return f"{100 * row['mean']:.0f}%{counted} [{100 * row['low']:.0f}%, {100 * row['high']:.0f}%]"
 
 
+def counted(row: Mapping[str, Any], unit: str = "prompts", grouped: str = "requests") -> str:
+    """What a figure was measured on: 200 prompts, or 200 prompts of 72 requests where some ask the same."""
+    return f"{row['n']} {unit}" + (f" of {row['groups']} {grouped}" if row["groups"] < row["n"] else "")
+
+
 def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

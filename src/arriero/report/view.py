@@ -33,7 +33,10 @@ class RunView:
 
     def annotator(self) -> str:
         """Who compared the answers, in words: never without the word simulated where a program did."""
-        return "simulated annotator" if self.of("preference.simulate") else "people who compared the answers"
+        simulated, people = self.of("preference.simulate"), self.of("preference.import")
+        return (
+            f"simulated annotator{' and people' if people else ''}" if simulated else "people who compared the answers"
+        )
 
     def labels(self) -> dict[str, str]:
         """Artifact id -> label."""

@@ -138,6 +138,17 @@ def mixed(cfg: RewardConfig, train: Sequence[Comparison]) -> list[Comparison]:
     return mix(own, others, PAPER_SHARES[cfg.kind] if cfg.others is None else cfg.others, cfg.seed)
 
 
+def check_split(comparisons: Sequence[Comparison]) -> None:
+    """Raises InputError if a prompt is both trained on and held out, which would flatter the accuracy."""
+    train = {c.asks for c in comparisons if c.split == "train"}
+    both = next((c for c in comparisons if c.split == "test" and c.asks in train), None)
+    if both is not None:
+        raise InputError(
+            f"The prompt of the held-out comparison {both.id!r} is trained on, too. Give all comparisons of one prompt "
+            f"the same split, and every round the same split_seed and test_fraction."
+        )
+
+
 def step_rows(rows: Sequence[Row], step: int, cfg: RewardConfig) -> list[list[Row]]:
     """The micro-batches of a step: an epoch's next global batch, sorted by length, the longest first."""
     per_epoch = steps_per_epoch(len(rows), cfg)
@@ -154,6 +165,7 @@ def steps_per_epoch(pairs: int, cfg: RewardConfig) -> int:
 
 def run(cfg: RewardConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
     comparisons = gather(inputs.many("comparisons"))
+    check_split(comparisons)
     train = mixed(cfg, [c for c in comparisons if c.split == "train"])
     base = inputs.one("base")
     loaded = load_model(base, context.machine)

@@ -153,7 +153,11 @@ def _cut(turns: list[str], cfg: GattConfig, index: int) -> tuple[str, ...]:
 
 
 def run(cfg: GattConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
-    """Writes dialogues.jsonl and attributes.json. Raises InputError if there is no dialogue, or none is kept."""
+    """Writes dialogues.jsonl and attributes.json. Raises InputError if there is no dialogue.
+
+    Where the model keeps to its instruction through no dialogue, dialogues.jsonl is empty: raise `candidates`, or set
+    `repair`.
+    """
     dialogues = spread(read_dialogues(inputs.one("chat").path / "gatt.jsonl"), cfg.dialogues, cfg.seed)
     if not dialogues:
         raise InputError("There are no dialogues for Ghost Attention: gatt.jsonl of the chat input is empty.")
@@ -181,11 +185,6 @@ def run(cfg: GattConfig, inputs: Inputs, context: StageContext) -> dict[str, Any
 
 def _write(cfg: GattConfig, started: list[_Growing], rows: list[dict[str, Any]], out: Path) -> dict[str, Any]:
     kept = [(i, d, row) for i, (d, row) in enumerate(zip(started, rows, strict=True)) if row["kept"]]
-    if not kept:
-        raise InputError(
-            f"The model kept to its instruction through none of {len(rows)} dialogues, with {cfg.candidates} "
-            "candidates a turn. Raise candidates, or set repair = true to have answers changed by rule."
-        )
     write_dialogues(
         out / "dialogues.jsonl",
         (training_dialogue(d.turns, row["answers"], d.instruction, d.system) for _, d, row in kept),
@@ -211,7 +210,7 @@ def measure_recall(
     sampling: SamplingConfig,
     seed: int,
 ) -> list[dict[str, int]]:
-    """Rows {turn (from 1), n, kept}: of n answers at that turn, how many keep to the instruction of the first turn.
+    """Rows {turn (from 1), dialogue (from 0), kept}: whether that answer keeps to the instruction of the first turn.
 
     `prompts` give the user turns; answers in them are ignored. The instructions are drawn from `seed` alone, so every
     model is probed with the same ones.
@@ -231,13 +230,7 @@ def measure_recall(
         answers = answer(loaded, [dialogues[i] for i in at], sampling, seed=derive_seed(seed, "recall", turn))
         for i, text in zip(at, answers, strict=True):
             dialogues[i] = dialogues[i].with_answer(text)
-        rows.append(
-            {
-                "turn": turn + 1,
-                "n": len(at),
-                "kept": sum(instructions[i].check(text) for i, text in zip(at, answers, strict=True)),
-            }
-        )
+            rows.append({"turn": turn + 1, "dialogue": i, "kept": int(instructions[i].check(text))})
     return rows
 
 

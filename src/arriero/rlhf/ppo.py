@@ -10,8 +10,10 @@ Shapes: legend in rollout.py.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from arriero.config import config, setting
 from arriero.dialogue import Prompt, read_prompts
 from arriero.errors import InputError
 from arriero.generation import SamplingConfig
+from arriero.metrics.intervals import paired_bootstrap
 from arriero.model import LoraConfig, load_model, save_model
 from arriero.reward import RewardModel, load_reward_model
 from arriero.reward.combine import gated_logit
@@ -91,30 +94,37 @@ class GatedReward:
 
 @dataclass(frozen=True)
 class State:
-    """What an iteration hands to the next beside the weights. Rewards are mean logits on the held-out prompts."""
+    """What an iteration hands to the next beside the weights. Rewards are logits, one per held-out prompt."""
 
     iteration: int = 0
     moments: RunningMoments = field(default_factory=RunningMoments)
-    first_reward: float = 0.0
-    best_reward: float = 0.0
+    first_rewards: list[float] = field(default_factory=list)
+    best_rewards: list[float] = field(default_factory=list)
     best_iteration: int = 0
     worse: int = 0  # measurements since the best
 
-    def measured(self, reward: float) -> "State":
-        if reward > self.best_reward:
-            return replace(self, best_reward=reward, best_iteration=self.iteration, worse=0)
+    def measured(self, rewards: list[float]) -> "State":
+        if fmean(rewards) > fmean(self.best_rewards):
+            return replace(self, best_rewards=rewards, best_iteration=self.iteration, worse=0)
         return replace(self, worse=self.worse + 1)
 
 
 def split_heldout(prompts: Sequence[Prompt], count: int, seed: int) -> tuple[list[Prompt], list[Prompt]]:
-    """(training prompts, `count` held-out ones). Raises InputError if that leaves nothing to train on."""
-    if len(prompts) <= count:
+    """(training prompts, held-out ones): at least `count`, and all that ask the same on one side.
+
+    Raises InputError if that leaves nothing to train on.
+    """
+    sizes = Counter(prompt.asks for prompt in prompts)
+    order = torch.randperm(len(sizes), generator=torch.Generator().manual_seed(derive_seed(seed, "heldout"))).tolist()
+    asked, held = list(sizes), set[str]()
+    while sum(sizes[asks] for asks in held) < count and len(held) < len(asked):
+        held.add(asked[order[len(held)]])
+    if len(held) == len(asked):
         raise InputError(
             f"PPO holds {count} RL prompts out, but prompts-rl.jsonl of the chat input has {len(prompts)}. "
             "Lower heldout_prompts or give more prompts."
         )
-    order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(derive_seed(seed, "heldout"))).tolist()
-    return [prompts[i] for i in sorted(order[count:])], [prompts[i] for i in sorted(order[:count])]
+    return [p for p in prompts if p.asks not in held], [p for p in prompts if p.asks in held]
 
 
 def batch_of(prompts: Sequence[Prompt], batch_size: int, iteration: int, seed: int) -> list[Prompt]:
@@ -139,10 +149,10 @@ class Trainer:
             build_optimizer(policy.value_head.parameters(), replace(cfg.optimizer, lr=cfg.value_lr)),
         ]
 
-    def heldout_reward(self, prompts: Sequence[Prompt]) -> float:
-        """Mean logit on the held-out prompts, sampled with the same seed every time."""
+    def heldout_rewards(self, prompts: Sequence[Prompt]) -> list[float]:
+        """The logit on each held-out prompt, sampled with the same seed every time."""
         sampled = self.policy.sample(prompts, derive_seed(self.cfg.seed, "heldout answers"))
-        return float(self.reward(sampled.prompts, sampled.answers).mean())
+        return [float(reward) for reward in self.reward(sampled.prompts, sampled.answers)]
 
     def iterate(
         self, prompts: Sequence[Prompt], iteration: int, moments: RunningMoments
@@ -179,6 +189,8 @@ class Trainer:
             # Of the distributions that the tokens were drawn from, so its mean is minus the log-probabilities' mean.
             "entropy": -float(masked_mean(logprobs_BR, mask_BR)),
             "length": float(mask_BR.sum(dim=1).float().mean()),
+            # Below the limit an answer was ended by the policy; one that is cut off is scored as if it had ended.
+            "finished": float((mask_BR.sum(dim=1) < self.cfg.max_new_tokens).float().mean()),
         }
 
     def _update(self, rollout: Rollout, batches: list[list[MicroBatch]], lr: float) -> dict[str, float]:
@@ -252,8 +264,8 @@ def train(
         saved = found[1]["state"]
         state = State(**(saved | {"moments": RunningMoments(**saved["moments"])}))
     else:
-        best, reward = trainer.trained(), trainer.heldout_reward(heldout)
-        state = State(first_reward=reward, best_reward=reward)
+        best, rewards = trainer.trained(), trainer.heldout_rewards(heldout)
+        state = State(first_rewards=rewards, best_rewards=rewards)
     clock = CheckpointClock(cfg.checkpoint_interval)
     started, first = time.perf_counter(), state.iteration
     with (
@@ -264,8 +276,9 @@ def train(
             row, moments = trainer.iterate(prompts, state.iteration, state.moments)
             state = replace(state, iteration=state.iteration + 1, moments=moments)
             if state.iteration % cfg.heldout_interval == 0 or state.iteration == cfg.iterations:
-                row["heldout_reward"] = trainer.heldout_reward(heldout)
-                state = state.measured(row["heldout_reward"])
+                rewards = trainer.heldout_rewards(heldout)
+                row["heldout_reward"] = fmean(rewards)
+                state = state.measured(rewards)
                 best = trainer.trained() if state.worse == 0 else best
             series.write({"iteration": state.iteration, **row})
             bar.advance(1, reward=row["reward"], kl=row["kl"])
@@ -278,17 +291,18 @@ def train(
     if state.iteration > first:
         context.timing("seconds_per_iteration", (time.perf_counter() - started) / (state.iteration - first))
     trainer.set_trained(best)
-    return _metrics(state, cfg)
+    return _metrics(state, cfg, [prompt.asks for prompt in heldout])
 
 
-def _metrics(state: State, cfg: PpoConfig) -> dict[str, Any]:
+def _metrics(state: State, cfg: PpoConfig, asks: list[str]) -> dict[str, Any]:
+    gain = paired_bootstrap(state.best_rewards, state.first_rewards, derive_seed(cfg.seed, "gain"), groups=asks)
     return {
         "iterations": state.iteration,
         "stopped_early": state.iteration < cfg.iterations,
         "best_iteration": state.best_iteration,
-        "heldout_reward_first": state.first_reward,
-        "heldout_reward_best": state.best_reward,
-        "heldout_prompts": cfg.heldout_prompts,
+        "heldout_reward_first": fmean(state.first_rewards),
+        "heldout_reward_best": fmean(state.best_rewards),
+        "heldout_gain": gain.to_json(),  # flattered, since the best was chosen on these prompts
     }
 
 
@@ -308,7 +322,9 @@ def run(cfg: PpoConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]
     metrics = train(Trainer(cfg, policy, reward), prompts, heldout, context)
     save_model(context.out, policy.model, source=base.path, base=base)
     rows = read_series(context.out / "series.jsonl")
-    return metrics | {"reward_first": rows[0]["reward"], "reward_last": rows[-1]["reward"], "kl": rows[-1]["kl"]}
+    kept = metrics["best_iteration"]  # each row's KL is that of the policy before its update
+    kl = next((row["kl"] for row in rows if row["iteration"] == kept + 1), rows[-1]["kl"]) if kept else 0.0
+    return metrics | {"reward_first": rows[0]["reward"], "reward_last": rows[-1]["reward"], "kl": kl}
 
 
 STAGE = Stage(

@@ -18,7 +18,7 @@ from arriero.config import config, setting
 from arriero.dialogue import Dialogue, Message, Prompt, PromptKind, Role, read_prompts, write_dialogues
 from arriero.errors import InputError
 from arriero.generation import SamplingConfig
-from arriero.metrics.intervals import bootstrap_mean
+from arriero.metrics.intervals import bootstrap_mean, share
 from arriero.model import load_model
 from arriero.rlhf.rejection_sampling import score_answers
 from arriero.rlhf.rollout import derive_seed, in_units, only_answer_trained, sample_answers, spread
@@ -104,7 +104,10 @@ def _sample(
 
 
 def run(cfg: ContextDistillationConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
-    """Writes dialogues.jsonl and gate.json. Raises InputError if there is no adversarial prompt or none passes."""
+    """Writes dialogues.jsonl and gate.json. Raises InputError if there is no adversarial prompt.
+
+    Where no answer passes the gate, dialogues.jsonl is empty, and fine-tuning on it leaves its base as it is.
+    """
     every = read_prompts(inputs.one("chat").path / "prompts-rl.jsonl")
     prompts = spread([p for p in every if p.kind is PromptKind.UNSAFE], cfg.prompts, cfg.seed)
     if not prompts:
@@ -117,22 +120,17 @@ def run(cfg: ContextDistillationConfig, inputs: Inputs, context: StageContext) -
     # Both answers are scored as answers to the bare prompt: the preprompt must not speak for the new one.
     scores = score_answers("scores", inputs.one("safety"), in_units(answered, 2), context)
     gains = [new - old for old, new in scores]
-    better = [i for i in range(len(rows)) if gains[i] > 0]
-    # A cut-off answer teaches the model to stop in mid-sentence: kept only where every better one was cut off.
-    kept = [i for i in better if rows[i]["finished"][1]] or better
-    if not kept:
-        raise InputError(
-            f"The safety reward model prefers the answer under the preprompt for none of {len(prompts)} prompts, so "
-            "there is nothing to distil. Use a policy that follows a system message better, or take the stage out."
-        )
+    # A cut-off answer would teach the model to stop in mid-sentence.
+    kept = [i for i, row in enumerate(rows) if gains[i] > 0 and row["finished"][1]]
     write_dialogues(
         context.out / "dialogues.jsonl", (only_answer_trained(prompts[i].dialogue, rows[i]["answers"][1]) for i in kept)
     )
+    asks = [prompt.asks for prompt in prompts]
     gate = {
         "considered": len(prompts),
         "kept": len(kept),
-        "mean_gain": bootstrap_mean(gains, derive_seed(cfg.seed, "gain")).to_json(),
-        "mean_gain_kept": bootstrap_mean([gains[i] for i in kept], derive_seed(cfg.seed, "gain kept")).to_json(),
+        "passed": share([i in set(kept) for i in range(len(rows))], groups=asks).to_json(),
+        "mean_gain": bootstrap_mean(gains, derive_seed(cfg.seed, "gain"), groups=asks).to_json(),
         "prompts": [
             {"id": row["id"], "preprompt": row["preprompt"], "old": old, "new": new, "kept": i in set(kept)}
             for i, (row, (old, new)) in enumerate(zip(rows, scores, strict=True))

@@ -83,7 +83,7 @@ def render_dialogues(file: Path, chat_format: ChatFormat, cfg: SftConfig) -> tup
 def read_all(
     artifacts: Mapping[str, Artifact], chat_format: ChatFormat, cfg: SftConfig
 ) -> tuple[list[Rendered], dict[str, int], int]:
-    """All dialogues, how many of each source, and how many were dropped. Raises InputError if none is left."""
+    """All dialogues, how many of each source, and how many were dropped. Raises InputError if all were dropped."""
     dialogues: list[Rendered] = []
     sources: dict[str, int] = {}
     dropped = 0
@@ -92,15 +92,17 @@ def read_all(
         dialogues += kept
         sources[label] = len(kept)
         dropped += left_out
-    if not dialogues:
+    if dropped and not dialogues:
         raise InputError(
-            f"There is no dialogue to train on in {', '.join(sources) or 'no input'} ({dropped} were too long)."
+            f"All {dropped} dialogues in {', '.join(sources)} are longer than sequence_length = "
+            f"{cfg.sequence_length}. Raise it."
         )
     return dialogues, sources, dropped
 
 
 def run(cfg: SftConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
-    """Trains and saves the model (its adapters alone with LoRA).
+    """Trains and saves the model (its adapters alone with LoRA). Without a dialogue the model stays what its base is:
+    a gate that lets nothing through is a result.
 
     Metrics: dialogues and dropped_long (in all, and kept by source), steps, sequences, tokens and counted_tokens of all
     epochs, final_loss (mean of the last tenth of the steps).
@@ -152,7 +154,7 @@ def run(cfg: SftConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]
         "sequences": len(rows),
         "tokens": cfg.epochs * sum(len(rendered.ids) for rendered in dialogues),
         "counted_tokens": int(sum(row["count"] for row in series)),
-        "final_loss": final_mean(series, "loss"),
+        "final_loss": final_mean(series, "loss") if series else None,
     }
 
 
