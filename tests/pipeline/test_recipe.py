@@ -41,6 +41,11 @@ def test_an_iteration_unfolds_into_its_stages() -> None:
     assert recipe.steps["v1"].inputs == {"base": ["base"], "dialogues": ["chat", "v1-picks"]}
 
 
+def test_a_round_may_compare_several_models() -> None:
+    steps = build(START | {"iteration": [V1 | {"previous": ["base", "sft"], "policy": "sft"}]}).steps
+    assert steps["v1-pairs"].inputs["models"] == ["base", "sft", "sft"]
+
+
 def test_later_rounds_keep_all_picks_and_comparisons_and_start_from_the_newest() -> None:
     v2 = {key: V1[key] for key in ("pairs", "helpfulness", "safety", "picks", "tune")} | {"name": "v2"}
     v3 = {"name": "v3", "ppo": {}}

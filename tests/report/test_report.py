@@ -106,7 +106,7 @@ def test_every_version_answers_and_the_annotator_is_called_simulated(html: str) 
 
 def test_the_headline_says_when_a_figure_may_be_chance(html: str) -> None:
     facts = re.findall(r'<div class="fact (sure|unsure)">(.*?)(?=<div class="fact |<p>)', html, re.DOTALL)
-    assert len(facts) == 6
+    assert len(facts) == 8
     for kind, text in facts:
         assert ("not clear of zero" in text) == (kind == "unsure")
     assert {kind for kind, _ in facts} == {"sure", "unsure"}

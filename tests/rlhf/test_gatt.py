@@ -127,9 +127,10 @@ def test_dialogues_can_be_cut_so_that_the_first_turn_is_trained_too(given, tmp_p
     assert all(d.messages[-1].trained for d in made)
 
 
-def test_none_kept_and_none_given_are_errors(given, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="none of 10 dialogues"):
-        run(given, tmp_path / "a", monkeypatch, lambda *_: False)
+def test_none_kept_is_a_result_and_none_given_an_error(given, tmp_path, monkeypatch):
+    metrics, out = run(given, tmp_path / "a", monkeypatch, lambda *_: False)[:2]
+    assert metrics["kept"] == 0
+    assert read_dialogues(out / "dialogues.jsonl") == []
     (given.one("chat").path / "gatt.jsonl").write_text("")
     with pytest.raises(InputError, match="no dialogues"):
         run(given, tmp_path / "b", monkeypatch, lambda *_: True)

@@ -162,6 +162,17 @@ def test_a_stopped_stage_ends_in_the_same_files(made: dict[str, Artifact], tmp_p
     assert tree_digest(stopped.out) == tree_digest(whole.out)
 
 
+def test_without_a_dialogue_the_model_stays_its_base(made: dict[str, Artifact], tmp_path: Path) -> None:
+    write_dialogues(tmp_path / "dialogues.jsonl", [])
+    given = inputs(base=made["base"], dialogues={"gate": replace(made["picks"], path=tmp_path)})
+    run = context(tmp_path / "work")
+    metrics = sft.STAGE.run(sft_config(epochs=2), given, run)
+    assert (metrics["dialogues"], metrics["steps"], metrics["final_loss"]) == (0, 0, None)
+    base, after = (load_model(replace(made["base"], path=path), Machine()) for path in (made["base"].path, run.out))
+    for name, tensor in base.model.state_dict().items():
+        assert torch.equal(tensor, after.model.state_dict()[name])
+
+
 def test_sft_names_what_it_cannot_use(made: dict[str, Artifact], tmp_path: Path) -> None:
     def run(dialogues: list[Dialogue], **changes: Any) -> dict[str, Any]:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
@@ -175,7 +186,7 @@ def test_sft_names_what_it_cannot_use(made: dict[str, Artifact], tmp_path: Path)
         run([talk(0), long])
     metrics = run([talk(0), long], drop_long=True)
     assert (metrics["dialogues"], metrics["dropped_long"]) == (1, 1)
-    with pytest.raises(InputError, match=r"no dialogue to train on in mine \(1 were too long\)"):
+    with pytest.raises(InputError, match=r"All 1 dialogues in mine are longer than sequence_length"):
         run([long], drop_long=True)
     with pytest.raises(InputError, match=r"Dialogue 1 of .* has no answer to train on"):
         run([talk(0, trained=False)])

@@ -44,7 +44,9 @@ class KindMix:
 # Few refusals, and more look-alikes than harmful requests, or the model learns to refuse.
 SFT_MIX = KindMix(closed_book=0.25, with_docs=0.40, multi_turn=0.10, unsafe=0.05, borderline=0.20)
 # Few questions with docs given: SFT leaves little to learn there.
-FEEDBACK_MIX = KindMix(closed_book=0.32, with_docs=0.13, multi_turn=0.15, unsafe=0.20, borderline=0.20)
+PREFERENCE_MIX = KindMix(closed_book=0.32, with_docs=0.13, multi_turn=0.15, unsafe=0.20, borderline=0.20)
+# The answers that are picked are trained on, too, so the same holds as in SFT, if less.
+RL_MIX = KindMix(closed_book=0.35, with_docs=0.15, multi_turn=0.15, unsafe=0.10, borderline=0.25)
 # More of what safety is measured on.
 TEST_MIX = KindMix(closed_book=0.25, with_docs=0.25, multi_turn=0.10, unsafe=0.20, borderline=0.20)
 
@@ -63,7 +65,8 @@ class PythonChatConfig:
     gatt_dialogues: int = setting(60, "dialogues for Ghost Attention", ge=0)
     gatt_test_dialogues: int = setting(30, "the same, for evaluation", ge=0)
     sft_mix: KindMix = setting(SFT_MIX, "kinds in SFT")
-    mix: KindMix = setting(FEEDBACK_MIX, "kinds in preferences and RL")
+    preference_mix: KindMix = setting(PREFERENCE_MIX, "kinds in the prompts for preferences")
+    rl_mix: KindMix = setting(RL_MIX, "kinds in the prompts for rejection sampling and PPO")
     test_mix: KindMix = setting(TEST_MIX, "kinds in the test prompts")
     docs_words: int = setting(50, "longest excerpt of a docstring in a question", unit="words", ge=5, le=80)
     test_share: float = setting(0.2, "share of modules kept for the test prompts", gt=0, lt=1)
@@ -148,7 +151,7 @@ def apportion(total: int, weights: dict[PromptKind, float]) -> dict[PromptKind, 
 
 def draw(pool: Pool, count: int, cfg: PythonChatConfig) -> list[Prompt]:
     """`count` prompts of a pool in the mix of kinds, shuffled; fewer only if the pool has no more questions."""
-    mix = {"sft": cfg.sft_mix, "test": cfg.test_mix}.get(pool.name, cfg.mix)
+    mix = getattr(cfg, f"{pool.name}_mix")
     wanted = apportion(count, {kind: getattr(mix, kind.value) for kind in PromptKind})
     dialogues, rest = _dialogues(pool, wanted[PromptKind.MULTI_TURN], cfg.seed)
     unsafe = [prompt for prompt, _ in pool.unsafe[: wanted[PromptKind.UNSAFE]]]

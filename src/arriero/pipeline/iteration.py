@@ -97,7 +97,8 @@ def _unfold_one(name: str, iteration: Mapping[str, Any], rounds: _Rounds, place:
     if "pairs" in iteration:
         if previous is None:
             raise ConfigError(f'{place}: pairs need two models. Set previous = "<label>", the version before.')
-        pairs = add("pairs", "preference.sample", {"models": [previous, policy], "chat": chat})
+        others = previous if isinstance(previous, list) else [previous]
+        pairs = add("pairs", "preference.sample", {"models": [*others, policy], "chat": chat})
         judged = rounds.settle("annotator", iteration.get("annotator", {}))
         tables[f"{name}-comparisons"] = {"stage": "preference.simulate", "inputs": {"pairs": pairs}, **judged}
         rounds.comparisons.append(f"{name}-comparisons")
