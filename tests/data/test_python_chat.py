@@ -182,8 +182,8 @@ def test_questions_have_one_answer_each_and_know_the_public_names(asked: list[Qu
 def test_the_hand_written_lists_are_long_unique_and_balanced() -> None:
     unsafe = read_unsafe(Path(LISTS["unsafe"]))
     sizes = Counter(request.split for request in unsafe.requests)
-    assert sizes[Split.TRAIN] >= 100
-    assert sizes[Split.TEST] >= 60
+    assert sizes[Split.TRAIN] >= 220
+    assert sizes[Split.TEST] >= 210
     assert {r.risk for r in unsafe.requests if r.split is Split.TEST} == set(RiskCategory)
     borderline = Counter(pair.split for pair in read_pairs(Path(LISTS["borderline"])))
     assert borderline[Split.TRAIN] >= 100
