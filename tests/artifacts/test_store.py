@@ -108,6 +108,9 @@ def test_jsonl_errors_name_file_and_line(tmp_path: Path) -> None:
     path.write_text('{"a": 1}\n{"a"')
     with pytest.raises(InputError, match=r"rows\.jsonl:2: not JSON"):
         list(read_jsonl(path))
+    path.write_text(r'{"a": "\ud83d\ude00"}' + "\n" + r'{"a": ["so \ud83d"]}' + "\n")
+    with pytest.raises(InputError, match=r"rows\.jsonl:2: half a character .* near .*so .*Delete the half"):
+        list(read_jsonl(path))
     with pytest.raises(InputError, match="no file"):
         list(read_jsonl(tmp_path / "absent"))
 

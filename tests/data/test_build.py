@@ -112,6 +112,12 @@ def test_an_empty_corpus_names_the_step_that_dropped_most(tmp_path: Path) -> Non
         build(tmp_path / "b", BuildConfig(), pages=[])
     with pytest.raises(InputError, match="1 are left, all held out"):
         build(tmp_path / "c", BuildConfig(), pages=[], rows=[{"text": prose(1), "module": "held"}], heldout=["held"])
+    split: dict[str, Any] = {"rows": [{"text": prose(1)}, {"text": "Too short.", "module": "held"}]}
+    with pytest.raises(InputError, match=r"No held-out text.*`quality` dropped 1.*heldout_share to 0"):
+        build(tmp_path / "d", BuildConfig(), pages=[], heldout=["held"], **split)
+    assert not list((tmp_path / "d" / "work" / "out").iterdir()), "nothing half-written"
+    _, metrics = build(tmp_path / "e", BuildConfig(), pages=[], **split)
+    assert (metrics["train_documents"], metrics["heldout_documents"]) == (1, 0)
 
 
 def test_an_unknown_source_in_epochs_is_an_error_before_any_work(tmp_path: Path) -> None:

@@ -19,26 +19,33 @@ from arriero.data.python_chat import PythonChatConfig, apportion
 from arriero.data.python_docs import read_docs
 from arriero.data.python_questions import Question, excerpt, first_sentence, questions
 from arriero.data.safety_prompts import deal
+from arriero.data.sources import write_sources
 from arriero.dialogue import Dialogue, Prompt, PromptKind, Role, read_dialogues, read_prompts
 from arriero.errors import ConfigError, InputError
 from arriero.metrics.refusal import is_refusal
 from arriero.taxonomy import AttackVector, RiskCategory
+from stages import artifact, inputs
 
 PROMPTS = prompt_lists.FOLDER
 LISTS = {name: str(PROMPTS / f"{name}.jsonl") for name in ("unsafe", "borderline", "general")}
 FILES = ("preference", "rl", "test")
+HELDOUT = ["numpy", "shutil", "textwrap"]
 
 
-def make(folder: Path, **fields: Any) -> Path:
+def make(folder: Path, given: Inputs, **fields: Any) -> Path:
     folder.mkdir()
     cfg = parse(PythonChatConfig, {**LISTS, **fields}, "test")
-    python_chat.run(cfg, Inputs({}), StageContext(out=folder, scratch=folder / "scratch", machine=Machine()))
+    python_chat.run(cfg, given, StageContext(out=folder, scratch=folder / "scratch", machine=Machine()))
     return folder
 
 
 @pytest.fixture(scope="module")
 def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("chat") / "out")
+    """Made beside a crawl that holds out two modules, and a package of which there are no questions."""
+    root = tmp_path_factory.mktemp("chat")
+    crawl = artifact(root, "crawl")
+    write_sources(crawl.path, [], HELDOUT)
+    return make(root / "out", inputs(crawl=crawl))
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +83,7 @@ def test_prompts_are_short_enough_for_the_budget(chat: Path) -> None:
 
 def test_test_modules_and_left_out_modules_are_in_no_training_prompt(chat: Path, asked: list[Question]) -> None:
     split = read_json(chat / "split.json")
+    assert split["left_out_modules"] == ["shutil", "textwrap"]
     kept_out = set(split["test_modules"]) | set(split["left_out_modules"])
     answers = {question.answer: question.unit for question in asked}
     training = read_dialogues(chat / "sft.jsonl")
@@ -207,13 +215,15 @@ def test_refusals_refuse_explain_and_offer_in_few_words() -> None:
 
 def test_another_process_gives_equal_bytes_and_imports_nothing_it_asks_about(chat: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from arriero.artifacts import Inputs, Machine, StageContext\n"
+        "import sys; from pathlib import Path; from arriero.artifacts import Artifact, Inputs, Machine, StageContext\n"
         "from arriero.data import python_chat as p\n"
+        "crawl = Artifact('crawl', Path(sys.argv.pop()), None, None)\n"
         "cfg = p.PythonChatConfig(**{k: Path(v) for k, v in zip(('unsafe', 'borderline', 'general'), sys.argv[2:])})\n"
-        "p.run(cfg, Inputs({}), StageContext(out=Path(sys.argv[1]), scratch=Path(sys.argv[1]), machine=Machine()))\n"
+        "out = Path(sys.argv[1])\n"
+        "p.run(cfg, Inputs({'crawl': {'c': crawl}}), StageContext(out=out, scratch=out, machine=Machine()))\n"
         "print(*sorted(sys.modules))"
     )
-    command = [sys.executable, "-c", code, str(tmp_path), *LISTS.values()]
+    command = [sys.executable, "-c", code, str(tmp_path), *LISTS.values(), str(chat.parent / "objects" / "crawl")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
     assert not imported & {"imaplib", "xmlrpc.client", "turtle", "antigravity", "telnetlib", "numpy", "torch"}

@@ -27,6 +27,9 @@ class Bytes:
     def __init__(self, vocab_size: int = 258, bos_id: int | None = 256) -> None:
         self.vocab_size, self.bos_id, self.eos_id = vocab_size, bos_id, 257
 
+    def digest(self) -> str:
+        return "bytes"
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [list(text.encode()) for text in texts]
 

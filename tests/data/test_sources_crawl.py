@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,15 @@ from fastwarc.warc import ArchiveIterator
 from arriero.artifacts import Inputs, Machine, StageContext
 from arriero.artifacts.files import read_jsonl, tree_digest
 from arriero.config import parse
-from arriero.data import package_pages, python_crawl, stdlib, text_files
-from arriero.data.pydoc_pages import PydocProcess
+from arriero.data import package_pages, pydoc_process, python_crawl, stdlib, text_files
+from arriero.data.extract import read_crawl
+from arriero.data.pydoc_process import PydocProcess
 from arriero.data.python_crawl import LANGUAGE, PythonCrawlConfig
 from arriero.data.sources import SourceKind, document_id, heldout_modules, read_heldout, read_sources
 from arriero.data.text_files import TextFilesConfig
 from arriero.data.warc import MODULE_HEADER
 from arriero.errors import ConfigError, InputError
+from arriero.pipeline.plan import stage_id
 
 SMALL = PythonCrawlConfig(web_bytes=200_000, reference_bytes=150_000, code_bytes=300_000, heldout_bytes=60_000)
 
@@ -119,6 +122,32 @@ def test_pages_cannot_import_third_party_packages() -> None:
         assert pydoc.page("shutil") is not None
 
 
+def test_the_process_gets_the_loaders_variables_and_no_page_shows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere/lib")
+    monkeypatch.setenv("SECRET", "/nowhere/else")
+    with PydocProcess() as pydoc:
+        assert "/nowhere" not in str(pydoc.page("os")) + str(pydoc.page("sys"))
+    script = tmp_path / "script.py"
+    script.write_text("import json, os; input(); print(json.dumps(' '.join(sorted(os.environ))))")
+    monkeypatch.setattr(pydoc_process, "SCRIPT", script)
+    with PydocProcess() as pydoc:
+        names = str(pydoc.page("os")).split()
+    assert "LD_LIBRARY_PATH" in names
+    assert "SECRET" not in names
+
+
+@pytest.mark.parametrize("script", ["input(); raise SystemExit('out of ' + 'luck')", "raise SystemExit('out of luck')"])
+def test_a_process_that_ends_leaves_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    (tmp_path / "script.py").write_text(script)
+    monkeypatch.setattr(pydoc_process, "SCRIPT", tmp_path / "script.py")
+    with PydocProcess() as pydoc, pytest.raises(InputError, match="ended at the module 'os': out of luck"):
+        pydoc.page("os")
+
+
 def test_no_package_is_imported_to_be_described() -> None:
     # The library's pages are made by a process that has no third-party packages at all (above).
     code = (
@@ -184,6 +213,22 @@ def test_only_required_packages_count_not_what_tests_need(tmp_path: Path, monkey
     assert len(package_pages.required_distributions("not-there")) == 7
 
 
+def test_two_builds_of_a_version_give_one_site_and_one_digest(tmp_path: Path) -> None:
+    def installed(version: str, *requires: str) -> Distribution:
+        folder = tmp_path / f"t-{version}.dist-info"
+        folder.mkdir()
+        head = ["Metadata-Version: 2.1", "Name: t", f"Version: {version}", "Summary: Tensors, 1+1 of them"]
+        (folder / "METADATA").write_text("\n".join([*head, *requires]) + "\n\nA description.\n")
+        return Distribution.at(folder)
+
+    builds = installed("2.13.0+cpu"), installed("2.13.0+cu130", "Requires-Dist: nvidia-cublas==13"), installed("2.13.1")
+    cpu, cuda, newer = ((package_pages.package_pages(b), package_pages.metadata_digest(b)) for b in builds)
+    assert cpu == cuda
+    assert "t 2.13.0: Tensors, 1+1 of them" in cpu[0][-1].html
+    assert cpu[0] != newer[0]
+    assert cpu[1] != newer[1]
+
+
 def test_outside_names_python_the_library_and_each_package() -> None:
     digests = python_crawl.outside(SMALL)
     assert digests["python"] == stdlib.python_version()
@@ -212,6 +257,42 @@ def test_text_files_become_one_document_each(tmp_path: Path) -> None:
     assert len(read_heldout(out)) == 1 == metrics["heldout_documents"]
     assert read_sources(out)[0].licences == {"CC0-1.0": 2}
     assert str(tmp_path) not in (out / "text.jsonl").read_text() + (out / "sources.json").read_text()
+
+
+def test_programs_are_a_source_of_their_own_without_language(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "a.txt").write_text("Some words.\n")
+    (folder / "b.PY").write_text("x = 1\n")
+    text_crawl(folder, tmp_path / "out", heldout_share=0)
+    sources = read_sources(tmp_path / "out")
+    assert [(source.name, source.kind) for source in sources] == [("text", "text"), ("code", "code")]
+    kinds = {row["url"]: row["kind"] for row in read_crawl(tmp_path / "out", sources).to_pylist()}
+    assert kinds == {"file:a.txt": "text", "file:b.PY": "code"}
+    assert read_heldout(tmp_path / "out") == []
+
+
+def test_the_digest_is_of_the_files_that_are_read(tmp_path: Path) -> None:
+    """The folder may hold the runs themselves, and a virtual environment: they are neither read nor digested."""
+    cfg = parse(TextFilesConfig, {"folder": str(tmp_path)}, "test")
+
+    def write(name: str, text: str = "some text") -> str:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        return text_files.outside(cfg)["folder"]
+
+    write("a.txt")
+    before = write("deep/b.txt")
+    for name in ("store/objects/x", "r/card.md"):
+        assert write(f"runs/{name}") == before
+    for name in ("pyvenv.cfg", "lib/x.py", "lib/licence.txt"):
+        assert write(f"env/{name}") == before or name == "pyvenv.cfg"
+    for name in (".hidden/c.txt", ".c.txt", "c.bin"):
+        assert write(name) == before
+    assert [document.module for document in text_files.read_folder(cfg)] == ["a.txt", "deep/b.txt"]
+    assert len({before, write("deep/b.txt", "other text"), write("deep/c.txt", "some text")}) == 3
+    # Under the field's own name it takes the place of the whole folder's digest in the stage's id.
+    assert stage_id(text_files.STAGE, cfg, {}, Machine()).outside == text_files.outside(cfg)
 
 
 def test_wrong_text_folders_are_named(tmp_path: Path) -> None:

@@ -121,6 +121,32 @@ def test_huggingface_models_that_are_no_plain_llama_are_refused(
         huggingface_config(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("config.json", [], "does not have the form of a model's files"),
+        ("config.json", {"hidden_size": "many"}, "config.json.dim is wrong: .*'many'.*Fetch the model again"),
+        ("config.json", {"num_attention_heads": 3}, r"dim \(32\) must be an even multiple of n_heads \(3\)"),
+        ("config.json", {"rope_parameters": "none"}, "does not have the form"),
+        ("model.safetensors.index.json", {"weights": {}}, "does not have the form .*KeyError: 'weight_map'"),
+        ("tokenizer.json", {"added_tokens": [{"content": "x", "id": 1}]}, "does not have the form .*'special'"),
+        ("tokenizer.json", [], "does not have the form"),
+    ],
+)
+def test_files_of_another_form_are_named(tmp_path: Path, file: str, content: Any, said: str) -> None:
+    export_huggingface(model_artifact(tmp_path, "model"), tmp_path / "exported")
+    path = tmp_path / "exported" / file
+    if file == "config.json" and content:
+        content = json.loads(path.read_text()) | content
+    if file == "tokenizer.json":  # which is read only where there is no tokenizer.model
+        (tmp_path / "exported" / "tokenizer.model").unlink(missing_ok=True)
+        (tmp_path / "exported" / "tokenizer_config.json").write_text("{}")
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=said) as caught:
+        read_model(tmp_path / "exported")
+    assert str(tmp_path / "exported") in str(caught.value)
+
+
 def test_an_export_talks_like_the_artifact(tmp_path: Path) -> None:
     """Through transformers' own tokenizer, template and model."""
     made = model_artifact(tmp_path, "model")

@@ -116,11 +116,20 @@ def test_pretrain_wants_exactly_one_start(made: dict[str, Artifact], tmp_path: P
         pretrain.STAGE.run(cfg, given, context(tmp_path))
 
 
-def test_pretrain_refuses_another_vocabulary_and_a_longer_context(made: dict[str, Artifact], tmp_path: Path) -> None:
+def test_pretrain_takes_a_padded_vocabulary(made: dict[str, Artifact], tmp_path: Path) -> None:
+    padded = artifact(tmp_path, "padded")
+    save_model(padded.path, new_model(ModelConfig(**TINY, vocab_size=384), 0), source=made["base"].path, base=None)
+    cfg = scratch_config(model=None, tokens=128)
+    assert pretrain.STAGE.run(cfg, inputs(shards=made["shards"], base=padded), context(tmp_path))["steps"] == 1
+
+
+def test_pretrain_refuses_another_tokenizer_and_a_longer_context(made: dict[str, Artifact], tmp_path: Path) -> None:
+    """The other tokenizer has as many tokens, so that only their meaning differs."""
     other = artifact(tmp_path, "other")
-    save_model(other.path, new_model(ModelConfig(**TINY, vocab_size=321), 0), source=made["tokenizer"].path, base=None)
-    with pytest.raises(ConfigError, match="vocabulary of 320, the model has 321"):
-        pretrain.STAGE.run(scratch_config(model=None), inputs(shards=made["shards"], base=other), context(tmp_path))
+    save_tokenizer(SentencePieceTokenizer(train_sentencepiece([t[::-1] for t in TEXTS], 320)), other.path)
+    given = inputs(shards=made["shards"], tokenizer=other)
+    with pytest.raises(ConfigError, match="made with another tokenizer than the model's"):
+        pretrain.STAGE.run(scratch_config(), given, context(tmp_path))
     long = scratch_config(model=None, sequence_length=129)
     with pytest.raises(ConfigError, match=r"\(129\) is longer than the base model's context \(128\)"):
         pretrain.STAGE.run(long, inputs(shards=made["shards"], base=made["base"]), context(tmp_path))

@@ -63,13 +63,22 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
             if not line.strip():
                 continue
             try:
-                yield number, json.loads(line.decode("utf-8"))
+                value = json.loads(line.decode("utf-8"))
+                if b"\\u" in line:  # only an escape yields half of a character, which no file and no tokenizer takes
+                    json.dumps(value, ensure_ascii=False).encode("utf-8")
             except UnicodeDecodeError as error:
                 raise InputError(
                     f"{path}:{number}: byte {error.start + 1} of the line is not UTF-8. Convert the file to UTF-8."
                 ) from None
+            except UnicodeEncodeError as error:
+                around = error.object[max(0, error.start - 20) : error.end]
+                raise InputError(
+                    f"{path}:{number}: half a character (a lone surrogate) near {around!r}: a text was cut within an "
+                    "emoji. Delete the half, or write the line anew."
+                ) from None
             except ValueError as error:
                 raise InputError(f"{path}:{number}: not JSON ({error}). Each line must be one JSON object.") from None
+            yield number, value
 
 
 def file_digest(path: Path) -> str:

@@ -48,15 +48,6 @@ def load(path: Path, device: str = "cpu") -> dict[str, Tensor]:
         raise _unreadable(path, error) from error
 
 
-def load_metadata(path: Path) -> dict[str, str]:
-    """The file's own text metadata, without reading the tensors. Raises ArtifactError as `load` does."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
-
-
 def _sort_metadata(file: BinaryIO) -> None:
     """Orders the header's metadata by key: the library writes it in an order that changes from run to run."""
     length = int.from_bytes(file.read(8), "little")

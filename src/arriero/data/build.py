@@ -57,7 +57,8 @@ def steps_of(cfg: BuildConfig, rule: KeepRule) -> list[Step]:
 def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
     """Writes train.parquet, heldout.parquet, dropped.parquet, funnel.json and mixture.json.
 
-    Raises InputError if the crawl is damaged or no document is left for training; ConfigError on an unknown source.
+    Raises InputError if the crawl is damaged, or no document is left for training or of what it holds out;
+    ConfigError on an unknown source.
     """
     crawl = inputs.one("crawl").path
     sources, heldout = read_sources(crawl), frozenset(read_heldout(crawl))
@@ -89,6 +90,12 @@ def _write(
         raise InputError(
             f"No document for training: of {funnel.sources.total()} documents {left}; {funnel.worst_step()}. "
             "Give more or other text, or change that step's settings."
+        )
+    if heldout and not kept_out.num_rows:
+        raise InputError(
+            f"No held-out text to measure with: the crawl holds out {len(heldout)} module(s) or file(s), and none of "
+            f"their documents is left; {funnel.worst_step()}. Give more or other text, hold out a larger share or by "
+            "another seed, or set the crawl's heldout_share to 0 if nothing is to be measured."
         )
     report, mix = funnel.to_json(train, kept_out), mixture(train, epochs, sources)
     write_parquet(out / "train.parquet", train)

@@ -52,10 +52,6 @@ def _jsonl_rows(path: Path, kinds: dict[str, SourceKind]) -> Iterator[dict[str, 
             raise InputError(f"{where}: the row has no text in {', '.join(missing)}. It needs {', '.join(ROW_FIELDS)}.")
         if row["source"] not in kinds:
             raise InputError(f"{where}: {SOURCES_FILE} does not list the source {row['source']!r} for this file.")
-        try:
-            row["text"].encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{where}: the text holds half a character (a lone surrogate). Write it anew.") from None
         yield {name: row[name] for name in ROW_FIELDS} | {"kind": kinds[row["source"]]}
 
 

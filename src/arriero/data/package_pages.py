@@ -20,6 +20,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 DISTRIBUTION = "arriero"
 # Packages that only the CUDA builds of torch bring: with them the corpus would depend on the build.
 ACCELERATOR = re.compile(r"nvidia-.*|cuda-.*|triton")
+# What differs between the builds of one version: its local label ("+cpu") and what it requires.
+BUILD = re.compile(r"(?m)^(Version: [^+\n]*)\+.*$|^Requires-Dist: .*\n")
 PAGE_BYTES = 6_000  # a longer description becomes several pages, cut at its headings
 
 # Descriptions are data, not programs: reST may neither read files nor pass raw output through.
@@ -83,8 +85,8 @@ def _wanted(line: str, extra: str) -> list[tuple[str, str]]:
 
 
 def metadata_digest(distribution: metadata.Distribution) -> str:
-    """SHA-256 of the metadata file's text."""
-    return hashlib.sha256((distribution.read_text("METADATA") or "").encode()).hexdigest()
+    """SHA-256 of what the metadata file says of the package, in whatever build: see BUILD."""
+    return hashlib.sha256(BUILD.sub(r"\1", distribution.read_text("METADATA") or "").encode()).hexdigest()
 
 
 def licence(distribution: metadata.Distribution) -> str:
@@ -162,8 +164,9 @@ def _about(fields: Message) -> str:
     urls = [str(line).partition(",") for line in fields.get_all("Project-URL") or []]
     named = [(escape(label), escape(url.strip())) for label, _, url in urls]
     links = "".join(f'<li>{label}: <a href="{url}">{url}</a></li>' for label, url in named)
+    version = str(fields.get("Version")).partition("+")[0]  # without the build's label
     return (
-        f"<p>{escape(str(fields.get('Name')))} {escape(str(fields.get('Version')))}: "
+        f"<p>{escape(str(fields.get('Name')))} {escape(version)}: "
         f"{escape(' '.join(str(fields.get('Summary', '')).split()))}</p>"
         f"<p>It is maintained by {_people(fields)}.</p><ul>{links}</ul>"
     )

@@ -1,8 +1,8 @@
 """data.python_chat: the chat domain. Questions about the standard library, unsafe requests and harmless look-alikes.
 
 Closed-book answers lie in the corpus on purpose: what is measured is whether the model can say what it read. Whole
-modules are kept for the test prompts, away from SFT and preferences. The modules that the corpus holds out are in no
-prompt at all: no model could know them, and their text must stay unseen for bits per byte.
+modules are kept for the test prompts, away from SFT and preferences. The modules that the given crawl holds out are in
+no prompt at all: no model could know them, and their text must stay unseen for bits per byte.
 What is dealt to SFT is in no other training file. Preferences and RL share what is short: the reward models then know
 prompts that RL meets. The paper's prompts come from annotators (sections 3.1 and 3.2.1); these stand in for them.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from arriero.artifacts import Inputs, Stage, StageContext
+from arriero.artifacts import Input, Inputs, Stage, StageContext
 from arriero.artifacts.files import write_json, write_jsonl
 from arriero.config import InputPath, config, setting
 from arriero.data import stdlib
@@ -21,7 +21,7 @@ from arriero.data.prompt_lists import Pair, Split, UnsafeList, read_pairs, read_
 from arriero.data.python_docs import ItemKind, read_docs
 from arriero.data.python_questions import Question, closed_book, multi_turn, questions, with_docs
 from arriero.data.safety_prompts import FILES, deal, safety_prompts, shuffled
-from arriero.data.sources import HELDOUT_SEED, HELDOUT_SHARE, heldout_modules
+from arriero.data.sources import heldout_modules, read_heldout
 from arriero.dialogue import Dialogue, Prompt, PromptKind
 from arriero.errors import ConfigError
 
@@ -70,8 +70,6 @@ class PythonChatConfig:
     test_mix: KindMix = setting(TEST_MIX, "kinds in the test prompts")
     docs_words: int = setting(50, "longest excerpt of a docstring in a question", unit="words", ge=5, le=80)
     test_share: float = setting(0.2, "share of modules kept for the test prompts", gt=0, lt=1)
-    heldout_share: float = setting(HELDOUT_SHARE, "as in data.python_crawl: share of modules in no prompt", ge=0, lt=1)
-    heldout_seed: int = setting(HELDOUT_SEED, "as in data.python_crawl: which modules are in no prompt")
     seed: int = setting(0, "the draws of questions, wordings and order")
 
 
@@ -85,7 +83,7 @@ class Pool:
     borderline: list[Prompt]
 
 
-def run(cfg: PythonChatConfig, _: Inputs, context: StageContext) -> dict[str, Any]:
+def run(cfg: PythonChatConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
     """Writes the chat artifact, `risks.jsonl` (risk and attack of each unsafe prompt) and `split.json` (test modules).
 
     Raises InputError on a wrong list, ConfigError if a file would have no prompts.
@@ -93,7 +91,8 @@ def run(cfg: PythonChatConfig, _: Inputs, context: StageContext) -> dict[str, An
     unsafe, borderline, general = read_unsafe(cfg.unsafe), read_pairs(cfg.borderline), read_pairs(cfg.general)
     asked = questions((read_docs(file) for file in stdlib.files()), cfg.docs_words)
     units = {question.unit for question in asked}
-    left_out = set(heldout_modules(units, cfg.heldout_seed, cfg.heldout_share))
+    crawl = inputs.maybe("crawl")
+    left_out = units & set(read_heldout(crawl.path)) if crawl is not None else set()
     test_units = {u for u in units - left_out if heldout_modules([f"chat/{u}"], cfg.seed, cfg.test_share)}
     train = [question for question in asked if question.unit not in left_out | test_units]
     test = [question for question in asked if question.unit in test_units]
@@ -199,4 +198,4 @@ def outside(_: PythonChatConfig) -> dict[str, str]:
     return {"python": stdlib.python_version(), "standard_library": stdlib.digest()}
 
 
-STAGE = Stage("data.python_chat", PythonChatConfig, (), "chat", run, outside)
+STAGE = Stage("data.python_chat", PythonChatConfig, (Input("crawl", "crawl", optional=True),), "chat", run, outside)

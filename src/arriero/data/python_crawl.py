@@ -14,11 +14,9 @@ from typing import Any
 from arriero.artifacts import Inputs, Stage, StageContext
 from arriero.config import config, setting
 from arriero.data import package_pages, stdlib
-from arriero.data.pydoc_pages import PydocProcess
+from arriero.data.pydoc_process import PydocProcess
 from arriero.data.python_docs import is_public, read_docs
 from arriero.data.sources import (
-    HELDOUT_SEED,
-    HELDOUT_SHARE,
     Document,
     SourceKind,
     heldout_modules,
@@ -44,8 +42,8 @@ class PythonCrawlConfig:
     reference_bytes: int = setting(32 * MB, "cap on the reference text for training", unit="bytes", gt=0)
     code_bytes: int = setting(32 * MB, "cap on the source code for training", unit="bytes", gt=0)
     heldout_bytes: int = setting(2 * MB, "cap on the held-out text of each source", unit="bytes", gt=0)
-    heldout_share: float = setting(HELDOUT_SHARE, "share of modules and packages held out", ge=0, lt=1)
-    heldout_seed: int = setting(HELDOUT_SEED, "which modules are held out")
+    heldout_share: float = setting(0.035, "share of modules and packages held out", ge=0, lt=1)
+    heldout_seed: int = setting(15, "which modules are held out")
     seed: int = setting(0, "which documents a cap leaves in")
 
 

@@ -83,7 +83,7 @@ class ShardReader:
                 f"{path} is damaged: its {size} bytes are not the {about['bytes']} bytes that {SHARDS_FILE} describes. "
                 "Delete the artifact and run data.shards again."
             )
-        self.vocab_size: int = about["vocab_size"]
+        self.tokenizer: str = about["tokenizer"]  # its digest
         self._segments = []
         for number, source in enumerate(about["sources"]):
             windows = max(0, (source["tokens"] - 1) // sequence_length)

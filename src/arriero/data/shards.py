@@ -94,7 +94,7 @@ def write_shards(corpus: Path, tokenizer: Tokenizer, cfg: ShardsConfig, context:
         row["share"] = row["tokens"] * row["epochs"] / per_pass if per_pass else 0.0
     digests = {name: file_digest(context.out / name) for name in (TOKENS_FILE, INDEX_FILE)}
     totals = {"documents": len(index), "tokens": position, "tokens_per_pass": int(per_pass)}
-    layout = {"dtype": dtype.name, "vocab_size": tokenizer.vocab_size, "bytes": position * dtype.itemsize}
+    layout = {"dtype": dtype.name, "tokenizer": tokenizer.digest(), "bytes": position * dtype.itemsize}
     write_json(context.out / SHARDS_FILE, {**layout, **totals, "sources": sources, "sha256": digests})
     return totals | {"tokens_by_source": {row["name"]: row["tokens"] for row in sources}}
 

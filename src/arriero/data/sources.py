@@ -18,10 +18,6 @@ from typing import Any
 from arriero.artifacts.files import read_json, write_json, write_jsonl
 from arriero.errors import InputError
 
-# A crawl and the chat domain built on the same modules must hold out the same ones: these are the defaults of both.
-HELDOUT_SEED = 15
-HELDOUT_SHARE = 0.035
-
 SOURCES_FILE = "sources.json"
 HELDOUT_FILE = "heldout_modules.json"
 
@@ -32,7 +28,7 @@ class SourceKind(StrEnum):
     WEB = "web"  # HTML pages in a WARC
     REFERENCE = "reference"  # factual prose
     CODE = "code"
-    TEXT = "text"  # a user's own files
+    TEXT = "text"  # a user's own files, other than programs
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Stage model.import: a released Llama, from a GGUF file or a Hugging Face folder; and the way back out."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,30 +68,48 @@ def outside_digests(config: ImportConfig) -> dict[str, str]:
     return {} if config.package is None else {"package": tree_digest(source_path(config))}
 
 
-def read_model(path: Path) -> tuple[Transformer, Tokenizer]:
-    """The model (float32) and tokenizer of a GGUF file or a Hugging Face folder. Raises InputError."""
-    if path.is_dir():
-        config = huggingface_config(path)
-        weights, tokenizer = huggingface_weights(path, config), tokenizer_from_huggingface(path)
-    else:
-        file = read_gguf(path)
-        config = gguf_config(file)
-        weights, tokenizer = gguf_weights(file), tokenizer_from_gguf(file)
-    model = Transformer(config)
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Whatever a file of another form than its format's does to a reader becomes an InputError that names it."""
     try:
-        fill(model, weights, str(path))
-    except ArtifactError as error:
-        raise InputError(f"{error} Fetch the model again, or choose another.") from None
-    _check_vocabulary(path, config, tokenizer)
-    return model, tokenizer
+        yield
+    except ConfigError as error:
+        where = "" if str(error).startswith(str(path)) else f"{path}: "
+        raise InputError(f"{where}{error} Fetch the model again, or choose another.") from None
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{path} does not have the form of a model's files ({type(error).__name__}: {error}). Fetch the model "
+            "again, or choose another."
+        ) from error
 
 
-def _check_vocabulary(path: Path, config: ModelConfig, tokenizer: Tokenizer) -> None:
+def read_outline(path: Path) -> tuple[ModelConfig, Tokenizer]:
+    """The shape and the tokenizer of a GGUF file or a Hugging Face folder, not its weights. Raises InputError."""
+    with _explained(path):
+        if path.is_dir():
+            config, tokenizer = huggingface_config(path), tokenizer_from_huggingface(path)
+        else:
+            file = read_gguf(path)
+            config, tokenizer = gguf_config(file), tokenizer_from_gguf(file)
     if tokenizer.vocab_size > config.vocab_size:
         raise InputError(
             f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model only {config.vocab_size}. "
             f"They do not belong together."
         )
+    return config, tokenizer
+
+
+def read_model(path: Path) -> tuple[Transformer, Tokenizer]:
+    """The model (float32) and tokenizer of a GGUF file or a Hugging Face folder. Raises InputError."""
+    config, tokenizer = read_outline(path)
+    with _explained(path):
+        weights = huggingface_weights(path, config) if path.is_dir() else gguf_weights(read_gguf(path))
+    model = Transformer(config)
+    try:
+        fill(model, weights, str(path))
+    except ArtifactError as error:
+        raise InputError(f"{error} Fetch the model again, or choose another.") from None
+    return model, tokenizer
 
 
 def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Text to ids and back, and the one place where dialogues become ids."""
 
-from arriero.tokenizer.chat_format import ChatFormat, Rendered, load_chat_format, save_chat_format
+from arriero.tokenizer.chat_format import ChatFormat, Rendered, load_chat_format, save_chat_format, without_tags
 from arriero.tokenizer.export import export_huggingface_tokenizer
 from arriero.tokenizer.storage import load_tokenizer, save_tokenizer, tokenizer_from_gguf, tokenizer_from_huggingface
 from arriero.tokenizer.tokenizer import StreamDecoder, Tokenizer
@@ -17,4 +17,5 @@ __all__ = [
     "save_tokenizer",
     "tokenizer_from_gguf",
     "tokenizer_from_huggingface",
+    "without_tags",
 ]

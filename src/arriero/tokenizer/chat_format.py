@@ -93,10 +93,10 @@ class ChatFormat:
     def _llama2(self, out: Rendered, system: str, turns: Sequence[Message]) -> None:
         bos, eos = self.tokenizer.bos_id, self.tokenizer.eos_id
         assert bos is not None
-        opening = f"<<SYS>>\n{_plain(system).strip()}\n<</SYS>>\n\n" if system.strip() else ""
+        opening = f"<<SYS>>\n{without_tags(system).strip()}\n<</SYS>>\n\n" if system.strip() else ""
         for message in turns:
             if message.role is Role.USER:
-                prompt = f"[INST] {opening}{_plain(message.content).strip()} [/INST]"
+                prompt = f"[INST] {opening}{without_tags(message.content).strip()} [/INST]"
                 _add(out, [bos, *self.tokenizer.encode(prompt)], False)
                 opening = ""
             else:
@@ -131,8 +131,8 @@ def _add(out: Rendered, ids: list[int], counts: bool) -> None:
     out.loss_mask.extend([counts] * len(ids))
 
 
-def _plain(text: str) -> str:
-    """The text of a user or system message, which must not hold Llama 2's tags: they would pass for turns."""
+def without_tags(text: str) -> str:
+    """The text of a user or system message. Raises InputError if it holds Llama 2's tags: they would pass for turns."""
     found = [tag for tag in _LLAMA2_TAGS if tag in text]
     if found:
         around = text[max(0, text.index(found[0]) - 30) :]

@@ -1,6 +1,7 @@
 """What every tokenizer offers: text to ids and back. Control tokens never come from text, only from structure."""
 
 import codecs
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -58,6 +59,13 @@ class Tokenizer(ABC):
     @abstractmethod
     def files(self) -> dict[str, bytes]:
         """The vocabulary's file or files, by name, as `save_tokenizer` writes them."""
+
+    def digest(self) -> str:
+        """SHA-256 that tokenizers share which give every text the same ids."""
+        total = hashlib.sha256(f"{self.bos_id} {self.eos_id}".encode())
+        for name, data in sorted(self.files().items()):
+            total.update(f"\0{name}\0{len(data)}\0".encode() + data)
+        return total.hexdigest()
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; control ids yield nothing, bytes that are not UTF-8 yield U+FFFD."""

@@ -14,6 +14,7 @@ from arriero.config import config, resolved, setting
 from arriero.data.reader import ShardReader
 from arriero.errors import ConfigError
 from arriero.model import LoraConfig, ModelConfig, Transformer, add_lora, load_weights, new_model, save_model
+from arriero.model.checkpoint import TOKENIZER
 from arriero.tokenizer import load_tokenizer
 from arriero.train.loop import fit
 from arriero.train.loss import language_model_loss
@@ -99,10 +100,14 @@ def run(cfg: PretrainConfig, inputs: Inputs, context: StageContext) -> dict[str,
     tokenizer, base = inputs.maybe("tokenizer"), inputs.maybe("base")
     model = starting_model(cfg, tokenizer, base).to(context.machine.device)
     reader = ShardReader(inputs.one("shards").path, cfg.sequence_length, cfg.seed)
-    if reader.vocab_size != model.config.vocab_size:
+    source = base if base is not None else tokenizer
+    assert source is not None
+    vocabulary = source.path / TOKENIZER if base is not None else source.path
+    # Not the vocabularies' sizes: a released model's is often padded beyond its tokenizer's.
+    if reader.tokenizer != load_tokenizer(vocabulary).digest():
         raise ConfigError(
-            f"The shards were made with a vocabulary of {reader.vocab_size}, the model has {model.config.vocab_size}: "
-            f"give data.shards the same tokenizer or model as train.pretrain."
+            "The shards were made with another tokenizer than the model's: give data.shards the same tokenizer or "
+            "model as train.pretrain."
         )
 
     def micro_batches(step: int) -> list[TokenBatch]:
@@ -118,8 +123,6 @@ def run(cfg: PretrainConfig, inputs: Inputs, context: StageContext) -> dict[str,
         context=context,
         checkpoint_interval=cfg.checkpoint_interval,
     )
-    source = base if base is not None else tokenizer
-    assert source is not None
     save_model(context.out, model, source=source.path, base=base)
     return {
         "steps": cfg.steps,

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from arriero.config import parse
 from arriero.containers.gguf import GgufFile
 from arriero.errors import InputError
 from arriero.model.config import ModelConfig
@@ -40,18 +41,19 @@ def gguf_config(file: GgufFile) -> ModelConfig:
     heads = file.value("llama.attention.head_count", int)
     if "token_embd.weight" not in file.tensors:
         raise InputError(f"{file.path} has no tensor 'token_embd.weight': it holds a vocabulary but no model.")
-    config = ModelConfig(
-        dim=file.value("llama.embedding_length", int),
-        n_layers=file.value("llama.block_count", int),
-        n_heads=heads,
-        n_kv_heads=file.metadata.get("llama.attention.head_count_kv", heads),
-        vocab_size=file.tensors["token_embd.weight"].shape[0],
-        ffn_dim=file.value("llama.feed_forward_length", int),
-        norm_eps=_short(file.value("llama.attention.layer_norm_rms_epsilon", float)),
-        rope_theta=_short(file.metadata.get("llama.rope.freq_base", 10000.0)),
-        max_seq_len=file.value("llama.context_length", int),
-        tied_embeddings="output.weight" not in file.tensors,
-    )
+    values = {
+        "dim": file.value("llama.embedding_length", int),
+        "n_layers": file.value("llama.block_count", int),
+        "n_heads": heads,
+        "n_kv_heads": file.metadata.get("llama.attention.head_count_kv", heads),
+        "vocab_size": file.tensors["token_embd.weight"].shape[0],
+        "ffn_dim": file.value("llama.feed_forward_length", int),
+        "norm_eps": _short(file.value("llama.attention.layer_norm_rms_epsilon", float)),
+        "rope_theta": _short(file.metadata.get("llama.rope.freq_base", 10000.0)),
+        "max_seq_len": file.value("llama.context_length", int),
+        "tied_embeddings": "output.weight" not in file.tensors,
+    }
+    config = parse(ModelConfig, values, str(file.path))
     rotated = file.metadata.get("llama.rope.dimension_count", config.head_dim)
     if rotated != config.head_dim:
         raise InputError(f"{file.path} rotates only {rotated} of {config.head_dim} entries of a head: not supported.")

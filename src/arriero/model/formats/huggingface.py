@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from arriero.artifacts.files import read_json, write_json
+from arriero.config import parse
 from arriero.containers import safetensors
 from arriero.errors import ArtifactError, InputError
 from arriero.model.config import ModelConfig
@@ -53,20 +54,21 @@ def huggingface_config(folder: Path) -> ModelConfig:
     if rope.get("rope_type", "default") != "default":
         raise InputError(f"{path}: rope_type is {rope['rope_type']!r}; only unscaled rotary positions are supported.")
     try:
-        config = ModelConfig(
-            dim=found["hidden_size"],
-            n_layers=found["num_hidden_layers"],
-            n_heads=found["num_attention_heads"],
-            n_kv_heads=found.get("num_key_value_heads") or found["num_attention_heads"],
-            vocab_size=found["vocab_size"],
-            ffn_dim=found["intermediate_size"],
-            norm_eps=found["rms_norm_eps"],
-            rope_theta=rope.get("rope_theta", found.get("rope_theta", 10000.0)),
-            max_seq_len=found["max_position_embeddings"],
-            tied_embeddings=found.get("tie_word_embeddings", False),
-        )
+        values = {
+            "dim": found["hidden_size"],
+            "n_layers": found["num_hidden_layers"],
+            "n_heads": found["num_attention_heads"],
+            "n_kv_heads": found.get("num_key_value_heads") or found["num_attention_heads"],
+            "vocab_size": found["vocab_size"],
+            "ffn_dim": found["intermediate_size"],
+            "norm_eps": found["rms_norm_eps"],
+            "rope_theta": rope.get("rope_theta", found.get("rope_theta", 10000.0)),
+            "max_seq_len": found["max_position_embeddings"],
+            "tied_embeddings": found.get("tie_word_embeddings", False),
+        }
     except KeyError as error:
         raise InputError(f"{path} has no field {error}, which a Llama's config needs.") from None
+    config = parse(ModelConfig, values, str(path))
     if found.get("head_dim") not in (None, config.head_dim):
         raise InputError(f"{path}: head_dim {found['head_dim']} is not hidden_size / num_attention_heads.")
     return config
