@@ -42,8 +42,8 @@ def test_an_iteration_unfolds_into_its_stages() -> None:
 
 
 def test_a_round_may_compare_several_models() -> None:
-    steps = build(START | {"iteration": [V1 | {"previous": ["base", "sft"], "policy": "sft"}]}).steps
-    assert steps["v1-pairs"].inputs["models"] == ["base", "sft", "sft"]
+    other = {"other": {"stage": "model.import"}, "iteration": [V1 | {"previous": ["base", "other"]}]}
+    assert build(START | other).steps["v1-pairs"].inputs["models"] == ["base", "other", "sft"]
 
 
 def test_later_rounds_keep_all_picks_and_comparisons_and_start_from_the_newest() -> None:
