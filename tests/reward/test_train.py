@@ -118,6 +118,9 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(chat_model: Artifact, tmp_
 def test_the_loss_is_the_sum_of_its_parts_over_the_pairs(untrained: RewardModel) -> None:
     data = [comparison(i, "safety" if i % 2 else "helpfulness") for i in range(6)]
     batch = collate(rows_of(untrained, data), torch.device("cpu"))
+    longer = collate(rows_of(untrained, data), torch.device("cpu"), 96)
+    assert longer.tokens_RT.shape[1] == 96
+    torch.testing.assert_close(untrained(longer.tokens_RT, longer.last_R), untrained(batch.tokens_RT, batch.last_R))
     found = pair_loss(untrained, batch, "large", 0.7)
     scores = [untrained.score(list(c.dialogues)) for c in data]
     chosen, rejected = torch.stack(scores).unbind(1)

@@ -54,9 +54,12 @@ def rounded(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
-def pad_right(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """(B, T) long: rows padded with id 0 to the longest one's rounded length. Causal attention needs no mask."""
-    width = rounded(max(map(len, rows)), WIDTH)
+def pad_right(rows: Sequence[Sequence[int]], device: torch.device, length: int | None = None) -> Tensor:
+    """(B, T) long: rows padded with id 0 to `length`, or else to the longest one's rounded length.
+
+    Causal attention needs no mask.
+    """
+    width = length or rounded(max(map(len, rows)), WIDTH)
     return torch.tensor([[*row, *([0] * (width - len(row)))] for row in rows], device=device)
 
 

@@ -87,8 +87,8 @@ class Row:
         return max(len(self.chosen), len(self.rejected))
 
 
-def collate(rows: Sequence[Row], device: torch.device) -> Batch:
-    """Right padding needs no mask under causal attention: a score is read before the padding starts."""
+def collate(rows: Sequence[Row], device: torch.device, length: int | None = None) -> Batch:
+    """Right padding, to `length` or as far as needed, needs no mask: a score is read before the padding starts."""
     ids = [row.chosen for row in rows] + [row.rejected for row in rows]
 
     def column(values: list[Any], dtype: torch.dtype) -> Tensor:
@@ -96,7 +96,7 @@ def collate(rows: Sequence[Row], device: torch.device) -> Batch:
 
     comparisons = [row.comparison for row in rows]
     return Batch(
-        tokens_RT=pad_right(ids, device),
+        tokens_RT=pad_right(ids, device, length),
         last_R=column([len(row) - 1 for row in ids], torch.long),
         rating_P=column([c.rating for c in comparisons], torch.long),
         labelled_P=column([c.labelled for c in comparisons], torch.bool),
@@ -177,11 +177,13 @@ def run(cfg: RewardConfig, inputs: Inputs, context: StageContext) -> dict[str, A
     head = ScalarHead(loaded.config.dim).to(context.machine.device)
     reward_model = RewardModel(transformer, head, loaded.chat_format, cfg.kind, cfg.max_length)
     rows = [Row(c, *(reward_model.ids(dialogue) for dialogue in c.dialogues)) for c in train]
+    # Compiled code is for one shape; what is not compiled need not pad so far.
+    length = reward_model.max_length if context.machine.compile else None
     weight = cfg.safety_loss_weight if cfg.kind == "safety" else 0.0
     fit(
         reward_model,
         steps=cfg.epochs * steps_per_epoch(len(rows), cfg),
-        micro_batches=lambda step: [collate(micro, transformer.device) for micro in step_rows(rows, step, cfg)],
+        micro_batches=lambda step: [collate(micro, transformer.device, length) for micro in step_rows(rows, step, cfg)],
         loss=lambda batch: pair_loss(reward_model, batch, cfg.margin, weight),
         optimizer=cfg.optimizer,
         context=context,
