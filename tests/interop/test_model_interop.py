@@ -20,7 +20,7 @@ from arriero.config import parse
 from arriero.dialogue import first_user
 from arriero.errors import ConfigError, InputError
 from arriero.generation import SamplingConfig, generate
-from arriero.model import ModelConfig, Transformer, load_weights
+from arriero.model import ModelConfig, Transformer, load_weights, save_model
 from arriero.model.checkpoint import fill, load_model
 from arriero.model.formats.huggingface import huggingface_config, huggingface_weights, write_huggingface
 from arriero.model.importing import STAGE, ImportConfig, export_huggingface, outside_digests, read_model
@@ -182,6 +182,21 @@ def test_the_stage_imports_an_exported_folder_to_the_same_weights(tmp_path: Path
     assert state.keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in state.items())
     assert metrics["vocabulary"] == 400
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_rows_that_pad_the_vocabulary_are_cut(tmp_path: Path, tied: bool) -> None:
+    shape = ModelConfig(
+        dim=8, n_layers=1, n_heads=2, n_kv_heads=1, vocab_size=448, ffn_dim=8, max_seq_len=16, tied_embeddings=tied
+    )
+    model, padded = Transformer(shape), model_artifact(tmp_path, "model")
+    random_weights(model)
+    save_model(artifact(tmp_path, "padded").path, model, source=padded.path, base=None)
+    export_huggingface(padded.store.artifact("padded"), tmp_path / "exported")
+    cut, tokenizer = read_model(tmp_path / "exported")
+    assert cut.config.vocab_size == tokenizer.vocab_size == 400
+    with torch.no_grad():
+        torch.testing.assert_close(cut(TOKENS[:, :16]), model(TOKENS[:, :16])[..., :400], atol=1e-5, rtol=1e-5)
 
 
 def write_tiny_gguf(path: Path, **metadata: Any) -> None:

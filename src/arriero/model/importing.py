@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,11 +101,17 @@ def read_outline(path: Path) -> tuple[ModelConfig, Tokenizer]:
 
 
 def read_model(path: Path) -> tuple[Transformer, Tokenizer]:
-    """The model (float32) and tokenizer of a GGUF file or a Hugging Face folder. Raises InputError."""
+    """The model (float32) and tokenizer of a GGUF file or a Hugging Face folder. Raises InputError.
+
+    Rows that pad the vocabulary beyond the tokenizer's are cut off: the model could say a token without a text.
+    """
     config, tokenizer = read_outline(path)
     with _explained(path):
         weights = huggingface_weights(path, config) if path.is_dir() else gguf_weights(read_gguf(path))
-    model = Transformer(config)
+    for name in ("tok_embeddings.weight", "output.weight"):
+        if name in weights and weights[name].shape[0] == config.vocab_size:
+            weights[name] = weights[name][: tokenizer.vocab_size]
+    model = Transformer(replace(config, vocab_size=tokenizer.vocab_size))
     try:
         fill(model, weights, str(path))
     except ArtifactError as error:

