@@ -72,8 +72,7 @@ def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(below)
     for key, value in above.items():
         inner = result.get(key)
-        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        result[key] = over(inner, value) if both else value
+        result[key] = over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return result
 
 
