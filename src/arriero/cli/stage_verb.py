@@ -41,6 +41,7 @@ class StageVerb:
 
     def run(self, args: argparse.Namespace) -> int:
         from arriero.config import apply_overrides, load_toml, parse, with_resolved_paths
+        from arriero.errors import at
         from arriero.pipeline.machine import resolve_machine
         from arriero.pipeline.plan import Planned, check_inputs, parse_stage_config, stage_id
         from arriero.pipeline.recipe import RunConfig
@@ -63,7 +64,8 @@ class StageVerb:
         config = parse_stage_config(stage, values, top.seed, Path(), where)
         machine = resolve_machine(top.machine, runs.root / "machine.json")
         ids = {n: {label: a.id for label, a in v.items()} for n, v in artifacts.items()}
-        planned: Planned = stage_id(stage, config, ids, machine)
+        with at(where):
+            planned: Planned = stage_id(stage, config, ids, machine)
         with runs.store.in_use(), stop_signals() as stop_requested:
             runs.store.keep(planned.id)
             artifact = run_stage(
