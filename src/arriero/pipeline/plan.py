@@ -100,7 +100,8 @@ def plan_recipe(recipe: Recipe, machine: Machine) -> list[Planned]:
             planned[label] = replace(stage_id(stage, config, inputs, machine), label=label)
     model = recipe.run.model
     if model is not None and planned[model].stage.output != "model":
-        raise ConfigError(f"model names {model!r}, which makes no model but a {planned[model].stage.output}.")
+        kind = planned[model].stage.output
+        raise ConfigError(f"model names {model!r}, which makes no model but a {kind}. Name another stage.")
     return list(planned.values())
 
 
