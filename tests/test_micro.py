@@ -21,6 +21,7 @@ import torch
 
 from arriero.artifacts import Machine, Manifest
 from arriero.cli.main import main
+from arriero.errors import ConfigError
 from arriero.pipeline.plan import needed, plan_recipe
 from arriero.pipeline.recipe import load_recipe
 from arriero.pipeline.runs import Runs
@@ -117,6 +118,20 @@ def test_a_field_makes_exactly_what_is_downstream_stale(micro: Path, override: s
     made, planned = Runs(micro).load("micro").stages, ids(override)
     assert list(planned) == LABELS
     assert [label for label in LABELS if planned[label] != made[label]] == stale
+
+
+@pytest.mark.parametrize("field", ["reference=sfft", "text_versions=['sfft']", "gatt_versions=['sfft']"])
+def test_an_evaluation_of_an_unknown_version_is_refused_at_once(field: str) -> None:
+    with pytest.raises(ConfigError, match=r"^evaluation: \w+ names 'sfft'"):
+        ids(f"evaluation.{field}")
+
+
+@pytest.mark.usefixtures("_one_thread")
+def test_a_stage_alone_is_the_recipe_s(micro: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data", "shards", "--corpus", "micro:corpus", "--tokenizer", "micro:tokenizer"]
+    settings = ["--set", "max_tokens=100000", "--set", "machine.dtype=float32"]
+    assert main([*words, *settings, "--runs", str(micro)]) == 0
+    assert capsys.readouterr().out.strip() == Runs(micro).load("micro").stages["shards"]
 
 
 def test_lineage_names_every_ancestor_of_the_final_model(micro: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,8 @@
 """The errors that a user can cause. Each message is one paragraph: what is wrong, where, what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ArrieroError(Exception):
     """Base of the errors below. The command line prints the message alone and exits with code 2."""
@@ -15,6 +18,15 @@ class InputError(ArrieroError):
 
 class ArtifactError(ArrieroError):
     """A stored artifact is missing, damaged, or of another kind than the one asked for."""
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Puts `place` before the message of a user's error that is raised inside."""
+    try:
+        yield
+    except ArrieroError as error:
+        raise type(error)(f"{place}: {error}") from error
 
 
 class Stopped(Exception):  # noqa: N818 - a request, not an error

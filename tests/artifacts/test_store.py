@@ -115,12 +115,19 @@ def test_jsonl_errors_name_file_and_line(tmp_path: Path) -> None:
         list(read_jsonl(tmp_path / "absent"))
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
     path = tmp_path / "rows.jsonl"
     write_jsonl(path, [{"a": 1}])
     with pytest.raises(TypeError):
         write_jsonl(path, [{"a": 2}, {"b": object()}])
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_jsonl(path, [{"a": 2}])
     assert [row for _, row in read_jsonl(path)] == [{"a": 1}]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_tree_digest_sees_names_and_contents(tmp_path: Path) -> None:

@@ -189,6 +189,7 @@ def test_wrong_names_of_runs_and_artifacts(folder: Path, capsys: pytest.CaptureF
         (["data", "build", "--crawl", "r:files", "--config", folder / "none.toml"], "There is no file"),
         (["run", folder / "none.toml"], "There is no file"),
         (["run", folder], "is a folder"),
+        (["run", "long" * 100], "File name too long"),
         (["run", recipe, "--until", "fils"], "Did you mean 'files'"),
     ):
         assert said in complaint(folder, capsys, *arguments), arguments

@@ -39,5 +39,13 @@ def test_help_shows_every_field_with_default_and_unit(capsys: pytest.CaptureFixt
     assert "operational" in shown
 
 
+def test_help_of_a_run_shows_the_top_level_of_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    shown = capsys.readouterr().out
+    assert "\n  seed (int; default 1): " in shown
+    assert "\n  machine.dtype (" in shown
+
+
 def test_every_stage_has_a_verb() -> None:
     assert sorted(verb.stage_name for verb in STAGE_VERBS) == sorted(STAGES)

@@ -92,6 +92,27 @@ def test_a_table_within_takes_what_it_does_not_name_from_its_field() -> None:
         parse(Recipe, {"tune": {"adapter": {"rnk": 1}}}, "r")
 
 
+@config
+class Mixture:
+    epochs: dict[str, float] = setting({"reference": 3.0}, "passes")
+    whole: int = setting(1, "at most the passes")
+
+    def __post_init__(self) -> None:
+        if self.whole > self.epochs["reference"]:
+            raise ConfigError("whole is more than the passes.")
+
+
+def test_a_plain_table_keeps_what_it_does_not_name() -> None:
+    assert parse(Mixture, {"epochs": {"web": 2}}, "corpus").epochs == {"reference": 3.0, "web": 2.0}
+    assert parse(Mixture, {"epochs": {"reference": 1}}, "corpus").epochs == {"reference": 1.0}
+    assert parse(Mixture, {}, "corpus").epochs == {"reference": 3.0}
+
+
+def test_what_a_config_itself_refuses_names_the_place() -> None:
+    with pytest.raises(ConfigError, match=r"^corpus: whole is more"):
+        parse(Mixture, {"whole": 4}, "corpus")
+
+
 def test_mutable_defaults_are_not_shared() -> None:
     parse(Tune, {"lr": 1}, "a").names.append("de")
     assert parse(Tune, {"lr": 1}, "b").names == ["en"]

@@ -182,6 +182,7 @@ def test_prompts_are_drawn_by_kind_and_spread_evenly() -> None:
     assert evenly(chosen, 99) == chosen
 
 
-def test_a_label_that_was_not_given_is_named(given: Inputs, tmp_path: Path) -> None:
+def test_a_label_that_was_not_given_is_named(given: Inputs) -> None:
+    assert STAGE.check is not None
     with pytest.raises(ConfigError, match="gatt_versions names 'v9'"):
-        STAGE.run(replace(SMALL, gatt_versions=["v9"]), given, context(tmp_path))
+        STAGE.check(replace(SMALL, gatt_versions=["v9"]), given.ids())

@@ -1,6 +1,7 @@
 """The model folder: round trips, chains of adapters, and what is said of damaged ones."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,16 @@ import torch
 from arriero.artifacts import Artifact, Machine
 from arriero.containers import safetensors
 from arriero.errors import ArtifactError
-from arriero.model import LoraConfig, Transformer, add_lora, load_model, load_weights, lora_parameters, save_model
+from arriero.model import (
+    LoraConfig,
+    Transformer,
+    add_lora,
+    importing,
+    load_model,
+    load_weights,
+    lora_parameters,
+    save_model,
+)
 from stages import artifact, digests, model_artifact
 
 TOKENS = torch.arange(12)[None]
@@ -112,3 +122,19 @@ def test_a_wrong_config_is_named(base: Artifact) -> None:
     path.write_text(json.dumps(description))
     with pytest.raises(ArtifactError, match=r"model.json has a wrong config"):
         load_weights(base)
+
+
+def test_an_export_is_whole_or_absent(base: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "new" / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(importing, "export_huggingface_tokenizer", full)
+        with pytest.raises(OSError, match="No space left"):
+            importing.export_huggingface(base, out)
+    assert os.listdir(out.parent) == []
+    out.mkdir()
+    importing.export_huggingface(base, out)
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(os.listdir(out))
+    assert os.listdir(out.parent) == ["out"]

@@ -92,6 +92,13 @@ def test_overrides_reach_unfolded_stages_and_the_top() -> None:
     assert recipe.steps["sft"].values["epochs"] == 3
 
 
+def test_a_setting_of_one_round_leaves_the_others_alone() -> None:
+    v1 = V1 | {"tune": {"optimizer": {"lr": 0.1}}}
+    recipe = build(START | {"iteration": [v1, {"name": "v2", "tune": {}}]}, "v2.optimizer.lr=0.2")
+    assert recipe.steps["v1"].values == {"optimizer": {"lr": 0.1}}
+    assert recipe.steps["v2"].values == {"optimizer": {"lr": 0.2}}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -106,6 +113,8 @@ def test_overrides_reach_unfolded_stages_and_the_top() -> None:
         ({"iteration": [{**V1, "picsk": {}}]}, r"unknown key picsk.*Did you mean 'picks'"),
         ({"iteration": [{k: v for k, v in V1.items() if k != "safety"}]}, r"no reward models yet"),
         ({"iteration": [{**V1, "ppo": {}}]}, r"give one"),
+        ({"iteration": [{**V1, "comparisons": {"file": "x"}}]}, r"comparisons come from .* give one"),
+        ({"iteration": [{k: v for k, v in V1.items() if k != "pairs"}]}, r"annotator has nothing to compare"),
         ({"iteration": [{**V1, "name": "sft"}]}, r"another stage called 'sft'"),
         ({"iteration": [{k: v for k, v in V1.items() if k != "policy"}]}, r"first iteration needs policy"),
     ],

@@ -1,5 +1,8 @@
 """Plans and runs, on stages of the test's own: reuse, what goes stale, failure, resumption."""
 
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +11,9 @@ import pytest
 from arriero.artifacts import Input, Inputs, Machine, Stage, StageContext, Store
 from arriero.artifacts.files import write_atomic, write_json
 from arriero.config import InputPath, config, setting
-from arriero.errors import ConfigError, InputError, Stopped
+from arriero.errors import ArtifactError, ConfigError, InputError, Stopped
 from arriero.pipeline import plan, runner
+from arriero.pipeline.machine import usable_cores
 from arriero.pipeline.recipe import Recipe, build_recipe
 from arriero.pipeline.runs import Runs
 
@@ -32,8 +36,10 @@ class JoinConfig:
 def source(cfg: SourceConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
     text = Path(cfg.file).read_text() * cfg.repeat
     if text.startswith("bad"):
-        write_atomic(context.out / "half", "half")
+        write_atomic(context.scratch / "half", "half")
         raise InputError("bad text")
+    if text.startswith("moving"):
+        Path(cfg.file).write_text("moved")
     write_atomic(context.out / "text", text)
     return {"characters": len(text)}
 
@@ -120,10 +126,31 @@ def test_a_stage_that_fails_leaves_no_artifact(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("bad")
     store = Store(tmp_path / "store")
     planned = plan.plan_recipe(recipe(tmp_path), MACHINE)
-    with pytest.raises(InputError, match="bad text"):
+    with pytest.raises(InputError, match=r"^b: bad text"):
         runner.run_plan(store, planned, MACHINE, say=lambda _: None, show_progress=False)
     assert [p.label for p in planned if store.has(p.id)] == ["a"]
-    assert not list(store.working.iterdir()), "a mistake of the user's leaves nothing half-written"
+    assert (store.working / planned[1].id / "scratch" / "half").is_file(), "no error costs what is done"
+
+
+def test_files_that_change_while_a_stage_reads_them_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("moving")
+    store = Store(tmp_path / "store")
+    planned = plan.plan_recipe(recipe(tmp_path), MACHINE)[1]
+    with pytest.raises(InputError, match="changed while it ran"):
+        runner.run_stage(store, planned, MACHINE)
+    assert not store.has(planned.id)
+    assert not list(store.working.iterdir())
+
+
+def test_what_another_process_has_just_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store")
+    planned = plan.plan_recipe(recipe(tmp_path), MACHINE)[0]
+    made = runner.run_stage(store, planned, MACHINE)
+    answers = iter([False, True])  # before the lock is taken, and after
+    monkeypatch.setattr(store, "complete", lambda _: next(answers))
+    again = runner.run_stage(store, planned, MACHINE)
+    assert again.manifest.timings == made.manifest.timings
+    assert not list(store.working.iterdir())
 
 
 def test_a_stop_keeps_what_is_done(tmp_path: Path) -> None:
@@ -168,6 +195,69 @@ def test_a_wrong_stage_is_found_before_anything_runs(tmp_path: Path, table: dict
     wrong = build_recipe({**TABLES, "wrong": table}, [], tmp_path, "test.toml")
     with pytest.raises((ConfigError, InputError), match=message):
         plan.plan_recipe(wrong, MACHINE)
+
+
+def test_a_model_must_be_one(tmp_path: Path) -> None:
+    wrong = build_recipe({**TABLES, "model": "ab"}, [], tmp_path, "test.toml")
+    with pytest.raises(ConfigError, match="model names 'ab', which makes no model but a text"):
+        plan.plan_recipe(wrong, MACHINE)
+
+
+def test_a_stage_checks_its_config_against_its_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(cfg: JoinConfig, given: Mapping[str, Mapping[str, str]]) -> None:
+        if cfg.between not in given["parts"]:
+            raise ConfigError(f"between names {cfg.between!r}")
+
+    monkeypatch.setitem(STAGES, "join", replace(STAGES["join"], check=check))
+    with pytest.raises(ConfigError, match=r"^ab: between names 'b2'"):
+        ids(tmp_path, "ab.between=b2", "abb.between=ab")
+    ids(tmp_path, "ab.between=b", "abb.between=ab")
+
+
+def test_a_plan_that_is_not_made_costs_nothing_of_the_one_before(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    first, second, third = (plan.plan_recipe(recipe(tmp_path, f"a.repeat={n}"), MACHINE) for n in (1, 2, 3))
+    runs.save(recipe(tmp_path), first)
+    assert runs.load("r").before is None
+    runner.run_plan(runs.store, first, MACHINE, say=lambda _: None, show_progress=False)
+    for planned in (second, third, third):
+        saved = runs.save(recipe(tmp_path), planned)
+        runner.run_stage(runs.store, planned[0], MACHINE)
+        before = runs.load("r").before
+        assert before is not None
+        assert list(before.stages.values()) == [p.id for p in first]
+    assert runs.unreferenced() == [second[0].id]
+    with pytest.raises(ArtifactError, match=f"not made yet.*The plan before made {first[3].id}"):
+        runs.artifact("r:abb")
+    assert list(saved.stages.values()) == [p.id for p in third]
+    runner.run_plan(runs.store, third, MACHINE, say=lambda _: None, show_progress=False)
+    assert runs.load("r").before is None
+    assert {p.id for p in first} - set(runs.unreferenced()) == {first[1].id}  # b is the same in both
+
+
+def test_gc_keeps_what_a_verb_made_and_what_that_came_from(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    planned = plan.plan_recipe(recipe(tmp_path), MACHINE)
+    runner.run_plan(runs.store, planned, MACHINE, say=lambda _: None, show_progress=False)
+    runs.store.keep(planned[2].id)
+    assert runs.unreferenced() == [planned[3].id]
+
+
+def test_nothing_is_removed_while_something_is_made(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with store.in_use(), store.in_use(), pytest.raises(ArtifactError, match="Something is being made"), store.alone():
+        pass
+    with store.alone():
+        pass
+
+
+def test_threads_are_no_more_than_a_container_has(tmp_path: Path) -> None:
+    quota = tmp_path / "cpu.max"
+    free = usable_cores(quota)
+    assert 1 <= free <= (os.cpu_count() or 1)
+    for text, cores in (("max 100000", free), ("150000 100000", 1), ("50000 100000", 1), ("9900000 100000", free)):
+        quota.write_text(text + "\n")
+        assert usable_cores(quota) == cores
 
 
 def test_gc_keeps_what_runs_name(tmp_path: Path) -> None:

@@ -1,6 +1,21 @@
 """What came from what: the graph of input ids in the manifests."""
 
+from collections.abc import Iterable
+
 from arriero.artifacts.store import Store
+
+
+def with_ancestors(store: Store, ids: Iterable[str]) -> set[str]:
+    """`ids`, made or not, and all that those that are made came from."""
+    found: set[str] = set()
+    waiting = list(ids)
+    while waiting:
+        id = waiting.pop()
+        if id not in found:
+            found.add(id)
+            if store.has(id):
+                waiting += store.artifact(id).manifest.input_ids()
+    return found
 
 
 def lineage_lines(store: Store, id: str, names: dict[str, str]) -> list[str]:

@@ -138,6 +138,8 @@ class Stage:
     """`run(config, inputs, context)` writes files to `context.out` and returns metrics (JSON values, no times).
 
     `outside(config)` names the digests of outside content, beyond InputPath fields, that the result depends on.
+    `check(config, inputs)` raises ConfigError where they do not fit; `inputs` maps input name -> label -> artifact id.
+    It is called when the stage is planned.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Stage:
     output: str
     run: Callable[[Any, Inputs, StageContext], dict[str, Any]]
     outside: Callable[[Any], dict[str, str]] | None = None
+    check: Callable[[Any, Mapping[str, Mapping[str, str]]], None] | None = None
 
 
 def run_units(

@@ -1,7 +1,8 @@
 """The store: one folder per artifact, named by its id, complete or absent.
 
 `objects/<id>/` holds a finished artifact: its files and `manifest.json`. `working/<id>/` holds `out/` and
-`scratch/` of one that is being made; it survives a kill, and the same id finds it again.
+`scratch/` of one that is being made; it survives a kill, and the same id finds it again. `kept/<id>` marks what was
+made by itself, in no run.
 """
 
 import fcntl
@@ -60,6 +61,7 @@ class Store:
         self.root = root
         self.objects = root / "objects"
         self.working = root / "working"
+        self.kept = root / "kept"
 
     def ids(self) -> list[str]:
         """Ids of all finished artifacts, sorted."""
@@ -103,6 +105,25 @@ class Store:
                 raise ArtifactError(f"Another process is making artifact {id}. Wait for it, or stop it.") from None
             yield out, scratch
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Inside, no other process can be `alone`: nothing that a plan counts on is removed."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, what is to be `in_use` waits. Raises ArtifactError if the store is in use now."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ArtifactError(f"Something is being made in {self.root}. Wait for it, or stop it.") from None
+            yield
+
     def commit(self, manifest: Manifest) -> Artifact:
         """Completes `working/<id>`: syncs and digests its files, writes the manifest, moves it into place."""
         folder = self.working / manifest.id
@@ -143,8 +164,13 @@ class Store:
             for name, expected in artifact.manifest.files.items()
         )
 
+    def keep(self, id: str) -> None:
+        """Marks an artifact, made or not, as wanted though no run names it."""
+        self.kept.mkdir(parents=True, exist_ok=True)
+        (self.kept / id).touch()
+
     def remove(self, id: str) -> int:
-        """Deletes a finished or unfinished artifact; returns the bytes freed."""
+        """Deletes a finished or unfinished artifact; returns the bytes freed. Call it inside `alone`."""
         freed = 0
         for folder in (self.objects / id, self.working / id):
             if folder.is_dir():

@@ -1,6 +1,7 @@
 """`arriero chat RUN`: talk to a model in the terminal."""
 
 import argparse
+import io
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -41,10 +42,13 @@ def run(args: argparse.Namespace) -> int:
     runs = Runs(args.runs)
     name = args.model
     if name in runs.names():
-        label = runs.load(name).model
-        if label is None:
+        run = runs.load(name)
+        if run.model is None:
             raise ConfigError(f"The recipe of run {name!r} names no model. Say which: arriero chat {name}:STAGE.")
-        name = f"{name}:{label}"
+        name = f"{name}:{run.model}"
+        if run.before is not None and run.before.model is not None and not runs.store.has(run.stages[run.model]):
+            say(f"{name} is not made yet as it was last planned; this is the one made before.")
+            name = run.before.stages[run.before.model]
     artifact = runs.artifact(name, "model")
     machine = resolve_machine(MachineConfig(), runs.root / "machine.json")
     loaded = load_model(artifact, machine, dtype=getattr(torch, machine.dtype))
@@ -55,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines() -> Iterator[str]:
     """What the user types, until /quit or the end."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a terminal may send what is no UTF-8
     while True:
         if sys.stdin.isatty():
             print("\n> ", end="", flush=True)

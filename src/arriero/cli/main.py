@@ -11,8 +11,11 @@ from arriero.cli import chat, init, model, report, run, runs
 from arriero.cli.stage_verb import STAGE_VERBS
 from arriero.errors import ArrieroError, Stopped
 
-# What the machine refuses; any other OSError is a mistake of ours and keeps its traceback.
-UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR}
+# What the machine refuses, or a path that cannot be; any other OSError is a mistake of ours and keeps its traceback.
+UNUSABLE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+}
 
 
 @dataclass(frozen=True)

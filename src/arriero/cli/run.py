@@ -5,10 +5,14 @@ import sys
 import time
 from pathlib import Path
 
-from arriero.cli.common import add_runs_option, add_set_option, say
+from arriero.cli.common import add_runs_option, add_set_option, config_help, say
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    from arriero.pipeline.recipe import RunConfig
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "Top level of a recipe, " + config_help(RunConfig)
     parser.add_argument("recipe", type=Path, metavar="RECIPE", help="TOML file, e.g. recipes/quickstart.toml")
     add_set_option(parser, "sft.epochs=3")
     parser.add_argument("--until", metavar="STAGE", help="make this stage and what it needs, and stop there")
@@ -33,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     wanted = [planned for planned in plan if planned.label in labels]
     current = report_is_current(runs, recipe, plan)
     saved = runs.save(recipe, plan)  # the whole recipe, so that gc keeps what an earlier run made of the rest
+    if not current:
+        saved.report.unlink(missing_ok=True)  # else, after a kill, it would pass for this plan's
     made = run_plan(runs.store, wanted, machine, say=say, show_progress=True)
     report = saved.report if current else write_report(runs, saved)
     if recipe.run.model in made and recipe.run.ask:

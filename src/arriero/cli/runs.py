@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from contextlib import nullcontext
 
 from arriero.cli.common import add_runs_option
 
@@ -56,6 +57,7 @@ def configure_lineage(parser: argparse.ArgumentParser) -> None:
 
 def run_lineage(args: argparse.Namespace) -> int:
     from arriero.artifacts.lineage import lineage_lines
+    from arriero.errors import InputError
     from arriero.pipeline.runs import Runs
 
     runs = Runs(args.runs)
@@ -63,6 +65,8 @@ def run_lineage(args: argparse.Namespace) -> int:
     if name.split(":")[0] in runs.names():
         run = runs.load(name.split(":")[0])
         names = {id: label for label, id in run.stages.items()}
+        if not run.stages:
+            raise InputError(f"The recipe of run {run.name!r} has no stages.")
         name = name if ":" in name else f"{name}:{run.model or list(run.stages)[-1]}"
     print("\n".join(lineage_lines(runs.store, runs.artifact(name).id, names)))
     return 0
@@ -77,11 +81,12 @@ def run_gc(args: argparse.Namespace) -> int:
     from arriero.pipeline.runs import Runs
 
     runs = Runs(args.runs)
-    freed, ids = 0, runs.unreferenced()
-    for id in ids:
-        print(id)
-        if not args.dry_run:
-            freed += runs.store.remove(id)
+    with nullcontext() if args.dry_run else runs.store.alone():
+        freed, ids = 0, runs.unreferenced()
+        for id in ids:
+            print(id)
+            if not args.dry_run:
+                freed += runs.store.remove(id)
     verb = "would be deleted" if args.dry_run else f"deleted, {freed / 1e6:.1f} MB freed"
     print(f"{len(ids)} artifacts that no run names: {verb}")
     return 0

@@ -35,31 +35,39 @@ class StageVerb:
                 metavar="ARTIFACT",
                 help=f"{' or '.join(edge.kinds)}: an id, the start of one, or RUN:STAGE",
             )
-        add_set_option(parser, "seed=2")
+        add_set_option(parser, "seed=2, or machine.dtype=float32 as in a recipe")
         parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with the stage's fields")
         add_runs_option(parser)
 
     def run(self, args: argparse.Namespace) -> int:
-        from arriero.config import apply_overrides, load_toml
-        from arriero.pipeline.machine import MachineConfig, resolve_machine
+        from arriero.config import apply_overrides, load_toml, parse, with_resolved_paths
+        from arriero.errors import at
+        from arriero.pipeline.machine import resolve_machine
         from arriero.pipeline.plan import Planned, check_inputs, parse_stage_config, stage_id
+        from arriero.pipeline.recipe import RunConfig
         from arriero.pipeline.runner import run_stage, stop_signals
         from arriero.pipeline.runs import Runs
         from arriero.pipeline.table import STAGES
 
         stage = STAGES[self.stage_name]
         runs = Runs(args.runs)
-        values = apply_overrides(load_toml(args.config) if args.config else {}, args.overrides)
+        # A path in the file starts at the file, one that is typed at the current folder.
+        written = with_resolved_paths(stage.config, load_toml(args.config), args.config.parent) if args.config else {}
+        values = apply_overrides(written, args.overrides)
+        where = f"arriero {self.words}"
+        top = parse(RunConfig, {"name": "alone", "machine": values.pop("machine", {})}, where)
         given = {edge.name: getattr(args, f"input_{edge.name}") for edge in stage.inputs}
         named = {name: [v] if isinstance(v, str) else v for name, v in given.items() if v is not None}
-        artifacts = {n: {label.split(":")[-1]: runs.artifact(label) for label in v} for n, v in named.items()}
+        artifacts = {n: {label: runs.artifact(name) for label, name in labelled(v).items()} for n, v in named.items()}
         kinds = {n: {label: a.manifest.kind for label, a in v.items()} for n, v in artifacts.items()}
-        check_inputs(stage, kinds, f"arriero {self.words}")
-        config = parse_stage_config(stage, values, 1, Path(), f"arriero {self.words}")
-        machine = resolve_machine(MachineConfig(), runs.root / "machine.json")
+        check_inputs(stage, kinds, where)
+        config = parse_stage_config(stage, values, top.seed, Path(), where)
+        machine = resolve_machine(top.machine, runs.root / "machine.json")
         ids = {n: {label: a.id for label, a in v.items()} for n, v in artifacts.items()}
-        planned: Planned = stage_id(stage, config, ids, machine)
-        with stop_signals() as stop_requested:
+        with at(where):
+            planned: Planned = stage_id(stage, config, ids, machine)
+        with runs.store.in_use(), stop_signals() as stop_requested:
+            runs.store.keep(planned.id)
             artifact = run_stage(
                 runs.store,
                 planned,
@@ -72,6 +80,12 @@ class StageVerb:
         say(f"{artifact.manifest.kind} {artifact.id} in {artifact.path}")
         print(artifact.id)
         return 0
+
+
+def labelled(names: list[str]) -> dict[str, str]:
+    """Label -> name: `RUN:STAGE` goes by its stage, and in full where two runs give a stage of the same label."""
+    short = [name.split(":")[-1] for name in names]
+    return {name if short.count(label) > 1 else label: name for label, name in zip(short, names, strict=True)}
 
 
 STAGE_VERBS = (

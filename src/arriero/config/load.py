@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from arriero.config.schema import default_of, fields_of, nested_config
-from arriero.errors import ConfigError, InputError
+from arriero.errors import ConfigError, InputError, at
 
 C = TypeVar("C")
 
@@ -77,12 +77,13 @@ def _entry(entries: list[Any], part: str, where: str) -> Any:
 
 
 def parse(cls: type[C], values: Mapping[str, Any], where: str) -> C:
-    """`values` as the config `cls`. A table within takes what it does not name from its field's own default.
+    """`values` as the config `cls`. A table within, also a plain dict, takes what it does not name from its default.
 
     Raises ConfigError naming `where`, the key, and the remedy.
     """
     try:
-        return TypeAdapter(cls).validate_python(_with_defaults(cls, values, None))
+        with at(where):  # what a config's own __post_init__ finds
+            return TypeAdapter(cls).validate_python(_with_defaults(cls, values, None))
     except ValidationError as error:
         raise ConfigError(_explain(cls, error, where)) from None
 
@@ -91,10 +92,13 @@ def _with_defaults(cls: type, values: Mapping[str, Any], default: Any) -> dict[s
     fields = fields_of(cls)
     filled = {name: getattr(default, name) for name in fields} if default is not None else {}
     for name, value in values.items():
-        inner = nested_config(fields[name].annotation) if name in fields else None
-        if inner is not None and isinstance(value, Mapping):
+        if name in fields and isinstance(value, Mapping):
+            inner = nested_config(fields[name].annotation)
             own = filled[name] if name in filled else default_of(fields[name])
-            value = _with_defaults(inner, value, own)
+            if inner is not None:
+                value = _with_defaults(inner, value, own)
+            elif isinstance(own, dict):
+                value = own | dict(value)
         filled[name] = value
     return filled
 

@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from arriero.artifacts.files import sync_folder
-from arriero.errors import ArtifactError, InputError
+from arriero.errors import ArtifactError
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Writes the tensors (contiguous copies, on the CPU). Tensors that share memory must be given once.
 
-    Equal tensors and metadata give equal bytes. Raises InputError when the disk is full or cannot be written.
+    Equal tensors and metadata give equal bytes. Raises OSError or ArtifactError when the disk is full or refuses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -29,8 +29,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] 
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"Could not write {path}: {error}. Free disk space or choose another folder.") from error
+    except SafetensorError as error:  # the library's own form of an OSError
+        raise ArtifactError(f"Could not write {path}: {error}. Free disk space or choose another folder.") from error
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)

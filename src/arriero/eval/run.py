@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from arriero.artifacts import Artifact, Input, Inputs, Stage, StageContext
+from arriero.artifacts import Input, Inputs, Stage, StageContext
 from arriero.artifacts.files import write_json, write_jsonl
 from arriero.config import config, setting
 from arriero.dialogue import Prompt, PromptKind, read_prompts
@@ -55,7 +55,6 @@ class EvalConfig:
 
 def _run(cfg: EvalConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
     versions = inputs.many("versions")
-    _check_labels(cfg, versions)
     chat = inputs.one("chat").path
     prompts = chosen_prompts(read_prompts(chat / "prompts-test.jsonl"), cfg.prompts_per_kind, cfg.seed)
     shelf = Shelf(context.machine)
@@ -140,7 +139,8 @@ def judged(
     return rows
 
 
-def _check_labels(cfg: EvalConfig, versions: Mapping[str, Artifact]) -> None:
+def _check_labels(cfg: EvalConfig, inputs: Mapping[str, Mapping[str, str]]) -> None:
+    versions = inputs["versions"]
     for name, labels in (
         ("reference", [cfg.reference]),
         ("text_versions", cfg.text_versions),
@@ -149,7 +149,7 @@ def _check_labels(cfg: EvalConfig, versions: Mapping[str, Artifact]) -> None:
         for label in labels:
             if label not in versions:
                 raise ConfigError(
-                    f"eval.run: {name} names {label!r}, which is not among the versions given "
+                    f"{name} names {label!r}, which is not among the versions given "
                     f"({', '.join(versions)}). Add it to inputs.versions or change {name}."
                 )
 
@@ -263,4 +263,5 @@ STAGE = Stage(
     ),
     output="evaluation",
     run=_run,
+    check=_check_labels,
 )

@@ -1,10 +1,12 @@
 """Stage model.import: a released Llama, from a GGUF file or a Hugging Face folder; and the way back out."""
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from arriero.artifacts import Artifact, Inputs, Stage, StageContext
@@ -140,15 +142,21 @@ def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[st
 def export_huggingface(artifact: Artifact, destination: Path) -> None:
     """Writes a model artifact as a Hugging Face folder, adapters merged: weights, config, tokenizer, chat template.
 
-    Raises InputError if the destination holds files already.
+    It is there whole or not at all. Raises InputError if the destination holds files already.
     """
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise InputError(f"{destination} exists and is not an empty folder. Choose another destination.")
     model = load_weights(artifact)
     tokenizer = load_tokenizer(artifact.path / TOKENIZER)
     chat_format = load_chat_format(artifact.path / TOKENIZER, tokenizer)
-    write_huggingface(destination, model, bos_id=tokenizer.bos_id, eos_ids=sorted(chat_format.stop_ids))
-    export_huggingface_tokenizer(chat_format, destination)
+    whole = destination.resolve()
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{whole.name}.", suffix=".partial", dir=whole.parent) as partial:
+        # A folder within: the temporary one itself is closed to other users.
+        folder = Path(partial) / whole.name
+        write_huggingface(folder, model, bos_id=tokenizer.bos_id, eos_ids=sorted(chat_format.stop_ids))
+        export_huggingface_tokenizer(chat_format, folder)
+        os.replace(folder, whole)
 
 
 STAGE = Stage(

@@ -15,6 +15,7 @@ A round without reward models uses those of the round before. A table takes what
 table of the round before, so that a further version is one short table more.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +42,7 @@ class _Rounds:
     def settle(self, table: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """The table's values on top of what earlier rounds set in the same table."""
         self.settings[table] = over(self.settings.get(table, {}), values)
-        return self.settings[table]
+        return copy.deepcopy(self.settings[table])  # no two rounds share a table within
 
 
 def unfold(iterations: Sequence[Mapping[str, Any]], taken: set[str], where: str) -> dict[str, dict[str, Any]]:
@@ -71,8 +72,7 @@ def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(below)
     for key, value in above.items():
         inner = result.get(key)
-        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        result[key] = over(inner, value) if both else value
+        result[key] = over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return result
 
 
@@ -94,6 +94,12 @@ def _unfold_one(name: str, iteration: Mapping[str, Any], rounds: _Rounds, place:
         tables[label] = {"stage": stage, "inputs": inputs, **rounds.settle(table or part, iteration[table or part])}
         return label
 
+    if "pairs" in iteration and "comparisons" in iteration:
+        raise ConfigError(
+            f"{place}: comparisons come from [iteration.pairs] or from a file, [iteration.comparisons]: give one."
+        )
+    if "annotator" in iteration and "pairs" not in iteration:
+        raise ConfigError(f"{place}: the annotator has nothing to compare. Add [iteration.pairs], or take it out.")
     if "pairs" in iteration:
         if previous is None:
             raise ConfigError(f'{place}: pairs need two models. Set previous = "<label>", the version before.')

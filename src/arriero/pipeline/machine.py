@@ -25,7 +25,21 @@ class MachineConfig:
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to compute: cuda if there is one, else cpu")
     dtype: Literal["auto", "float32", "bfloat16"] = setting("auto", "compute dtype; auto measures both")
     compile: bool = setting(False, "torch.compile the transformer blocks in training (needs a C++ compiler)")
-    threads: int | None = setting(None, "CPU threads; default: the machine's cores", ge=1, operational=True)
+    threads: int | None = setting(
+        None, "CPU threads; default: the cores that this process may use", ge=1, operational=True
+    )
+
+
+def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The machine's cores, or fewer where this process may use fewer: by its affinity, or a container's `quota`."""
+    cores = [psutil.cpu_count(logical=False) or os.cpu_count() or 1]
+    if hasattr(os, "sched_getaffinity"):
+        cores.append(len(os.sched_getaffinity(0)))
+    if quota.is_file():  # cgroup v2: "max 100000", or microseconds of CPU time in each period
+        time_given, period = quota.read_text().split()
+        if time_given != "max":
+            cores.append(max(1, int(time_given) // int(period)))
+    return min(cores)
 
 
 def _matmul_seconds(dtype: torch.dtype, device: str) -> float:
@@ -53,7 +67,7 @@ def resolve_machine(wanted: MachineConfig, memory: Path) -> Machine:
 
     Raises ConfigError if the device is not there.
     """
-    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    cores = usable_cores()
     threads = wanted.threads or cores
     torch.set_num_threads(threads)
     device = wanted.device

@@ -12,7 +12,7 @@ from typing import Any
 from arriero.artifacts import Machine, Stage
 from arriero.artifacts.files import tree_digest
 from arriero.config import digest, identity, input_paths, nearest, parse, with_resolved_paths
-from arriero.errors import ConfigError
+from arriero.errors import ConfigError, at
 from arriero.pipeline.code import code_digest
 from arriero.pipeline.recipe import Recipe, Step
 from arriero.pipeline.table import stage_named
@@ -33,11 +33,20 @@ class Planned:
     id: str
 
 
+def outside_digests(stage: Stage, config: Any) -> dict[str, str]:
+    """Field -> digest of what lies there now. Raises InputError if an outside file is missing."""
+    found = {field: tree_digest(path) for field, path in input_paths(config).items()}
+    return found if stage.outside is None else found | stage.outside(config)
+
+
 def stage_id(stage: Stage, config: Any, inputs: Mapping[str, Mapping[str, str]], machine: Machine) -> Planned:
-    """The plan of one stage; its label is the stage's name. Raises InputError if an outside file is missing."""
-    outside = {field: tree_digest(path) for field, path in input_paths(config).items()}
-    if stage.outside is not None:
-        outside |= stage.outside(config)
+    """The plan of one stage; its label is the stage's name.
+
+    Raises InputError if an outside file is missing, ConfigError if the config does not fit the inputs.
+    """
+    if stage.check is not None:
+        stage.check(config, inputs)
+    outside = outside_digests(stage, config)
     code = code_digest(stage.run.__module__)
     # Labels count only where several artifacts come in: there they name rows and columns of the result.
     many = {edge.name for edge in stage.inputs if edge.many}
@@ -79,7 +88,7 @@ def check_inputs(stage: Stage, given: Mapping[str, Mapping[str, str]], where: st
 
 
 def plan_recipe(recipe: Recipe, machine: Machine) -> list[Planned]:
-    """Every stage of the recipe in order. Nothing is run."""
+    """Every stage of the recipe in order, checked as far as is possible before anything runs."""
     planned: dict[str, Planned] = {}
     for label, step in recipe.steps.items():
         stage = stage_named(step.stage, label)
@@ -87,7 +96,12 @@ def plan_recipe(recipe: Recipe, machine: Machine) -> list[Planned]:
         check_inputs(stage, kinds, label)
         config = parse_stage_config(stage, step.values, recipe.run.seed, recipe.folder, label)
         inputs = {name: {source: planned[source].id for source in edge} for name, edge in step.inputs.items()}
-        planned[label] = replace(stage_id(stage, config, inputs, machine), label=label)
+        with at(label):
+            planned[label] = replace(stage_id(stage, config, inputs, machine), label=label)
+    model = recipe.run.model
+    if model is not None and planned[model].stage.output != "model":
+        kind = planned[model].stage.output
+        raise ConfigError(f"model names {model!r}, which makes no model but a {kind}. Name another stage.")
     return list(planned.values())
 
 

@@ -17,9 +17,9 @@ import torch
 from arriero.artifacts import Artifact, Inputs, Machine, Manifest, StageContext, Store
 from arriero.artifacts.files import read_json, write_json
 from arriero.config import resolved
-from arriero.errors import ConfigError, InputError
+from arriero.errors import InputError, at
 from arriero.pipeline.machine import environment
-from arriero.pipeline.plan import Planned
+from arriero.pipeline.plan import Planned, outside_digests
 
 Say = Callable[[str], None]
 
@@ -96,6 +96,12 @@ class _Meter:
         self._thread.join()
 
 
+def _finished(store: Store, id: str) -> Artifact:
+    # A kill between completing an artifact and clearing up leaves its scratch.
+    shutil.rmtree(store.working / id, ignore_errors=True)
+    return store.artifact(id)
+
+
 def run_stage(
     store: Store,
     planned: Planned,
@@ -111,13 +117,13 @@ def run_stage(
     artifact but its working folder, from which the next try goes on.
     """
     if store.complete(planned.id):
-        # A kill between completing an artifact and clearing up leaves its scratch.
-        shutil.rmtree(store.working / planned.id, ignore_errors=True)
-        return store.artifact(planned.id)
+        return _finished(store, planned.id)
     inputs = Inputs(
         {name: {label: store.artifact(id) for label, id in given.items()} for name, given in planned.inputs.items()}
     )
     with store.work(planned.id) as (out, scratch):
+        if store.complete(planned.id):  # another process made it in the meantime
+            return _finished(store, planned.id)
         spent_file = scratch.parent / "spent.json"
         meter = _Meter(read_json(spent_file) if spent_file.is_file() else {})
         context = StageContext(
@@ -130,14 +136,14 @@ def run_stage(
         )
         try:
             metrics = planned.stage.run(planned.config, inputs, context)
-        except (InputError, ConfigError):
-            shutil.rmtree(scratch.parent, ignore_errors=True)  # a user's mistake leaves nothing half-written
-            raise
         finally:
             meter.stop()
             if scratch.is_dir():
                 write_json(spent_file, meter.read())
             release_memory(machine.device)
+        if outside_digests(planned.stage, planned.config) != planned.outside:
+            shutil.rmtree(scratch.parent, ignore_errors=True)  # made from the old content, the new one, or both
+            raise InputError("The files that it reads were changed while it ran. Run again.")
         manifest = Manifest(
             id=planned.id,
             stage=planned.stage.name,
@@ -160,18 +166,21 @@ def run_plan(
     """Makes every missing artifact of the plan, in order. Returns label -> artifact."""
     made: dict[str, Artifact] = {}
     reused = 0
-    with stop_signals() as stop_requested:
+    with store.in_use(), stop_signals() as stop_requested:
         for number, planned in enumerate(plan, 1):
             heading = f"[{number}/{len(plan)}] {planned.label}"
             finished = store.complete(planned.id)
-            artifact = run_stage(
-                store,
-                planned,
-                machine,
-                heading=heading,
-                stop_requested=stop_requested,
-                show_progress=show_progress,
-            )
+            if not finished:
+                say(f"{heading}: {planned.stage.name}")
+            with at(planned.label):
+                artifact = run_stage(
+                    store,
+                    planned,
+                    machine,
+                    heading=heading,
+                    stop_requested=stop_requested,
+                    show_progress=show_progress,
+                )
             made[planned.label] = artifact
             reused += finished
             if not finished:
