@@ -100,12 +100,10 @@ def test_sft_and_preference_questions_differ_and_so_do_preference_and_rl(chat: P
     sft = {last_turn(dialogue) for dialogue in read_dialogues(chat / "sft.jsonl")}
     # A follow-up such as "Where do I find it?" says nothing alone.
     single = [[p for p in prompts(chat, name) if p.kind is not PromptKind.MULTI_TURN] for name in FILES[:2]]
-    preference, rl = ({last_turn(p.dialogue): p.kind for p in listed} for listed in single)
-    assert not sft & set(preference)
-    assert not sft & set(rl)
-    shared = [preference[text] for text in set(preference) & set(rl)]
-    assert set(shared) <= {PromptKind.BORDERLINE}  # the one list that is too short at this size
-    assert len(shared) <= 40
+    preference, rl = ({last_turn(p.dialogue) for p in listed} for listed in single)
+    assert not sft & preference
+    assert not sft & rl
+    assert not preference & rl
 
 
 def test_unsafe_and_borderline_themes_are_on_one_side_only(chat: Path) -> None:
