@@ -42,11 +42,12 @@ class KindMix:
 
 
 # Few refusals, and more look-alikes than harmful requests, or the model learns to refuse.
-SFT_MIX = KindMix(closed_book=0.25, with_docs=0.40, multi_turn=0.10, unsafe=0.05, borderline=0.20)
-# Few questions with docs given: SFT leaves little to learn there.
-PREFERENCE_MIX = KindMix(closed_book=0.32, with_docs=0.13, multi_turn=0.15, unsafe=0.20, borderline=0.20)
+SFT_MIX = KindMix(closed_book=0.25, with_docs=0.32, multi_turn=0.10, unsafe=0.05, borderline=0.28)
+# Few questions with docs given: SFT leaves little to learn there. Many look-alikes: that a refusal of one is the worse
+# answer is what reward models learn last.
+PREFERENCE_MIX = KindMix(closed_book=0.28, with_docs=0.10, multi_turn=0.14, unsafe=0.20, borderline=0.28)
 # The answers that are picked are trained on, too, so the same holds as in SFT, if less.
-RL_MIX = KindMix(closed_book=0.35, with_docs=0.15, multi_turn=0.15, unsafe=0.10, borderline=0.25)
+RL_MIX = KindMix(closed_book=0.35, with_docs=0.12, multi_turn=0.15, unsafe=0.10, borderline=0.28)
 # More of what safety is measured on.
 TEST_MIX = KindMix(closed_book=0.25, with_docs=0.25, multi_turn=0.10, unsafe=0.20, borderline=0.20)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from arriero.artifacts import Input, Inputs, Stage, StageContext
 from arriero.artifacts.files import write_json, write_jsonl
@@ -183,7 +184,9 @@ def _bits_per_byte(cfg: EvalConfig, inputs: Inputs, context: StageContext, shelf
     return found
 
 
-def _ratio(bits: Sequence[float], sizes: Sequence[float], modules: Sequence[str], seed: int) -> dict[str, Any]:
+def _ratio(
+    bits: Sequence[float] | NDArray[np.float64], sizes: Sequence[float], modules: Sequence[str], seed: int
+) -> dict[str, Any]:
     """Bits per byte, resampling modules."""
     return bootstrap_ratio(bits, sizes, seed, groups=modules).to_json()
 

@@ -79,7 +79,8 @@ def bootstrap_ratio(
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     of = _group_numbers(groups, top.size)
     # A group's total over its size: resampling groups is resampling these.
-    draws = _resampled_ratios(np.bincount(of, top), np.bincount(of, bottom), seed)
+    tops, bottoms = (np.bincount(of, part).astype(np.float64) for part in (top, bottom))
+    draws = _resampled_ratios(tops, bottoms, seed)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(top.sum() / bottom.sum()), float(low), float(high), int(top.size), int(of.max()) + 1)
 

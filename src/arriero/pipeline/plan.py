@@ -35,8 +35,8 @@ class Planned:
 
 def outside_digests(stage: Stage, config: Any) -> dict[str, str]:
     """Field -> digest of what lies there now. Raises InputError if an outside file is missing."""
-    found = {field: tree_digest(path) for field, path in input_paths(config).items()}
-    return found if stage.outside is None else found | stage.outside(config)
+    own = {} if stage.outside is None else stage.outside(config)
+    return own | {field: tree_digest(path) for field, path in input_paths(config).items() if field not in own}
 
 
 def stage_id(stage: Stage, config: Any, inputs: Mapping[str, Mapping[str, str]], machine: Machine) -> Planned:
