@@ -62,7 +62,7 @@ def wrong_run(folder: Path, capsys: pytest.CaptureFixture[str], recipe: str, *ar
     ("recipe", "said"),
     [
         (FILES + "heldot_share = 0.1", ["Unknown key files.heldot_share", "Did you mean 'heldout_share'"]),
-        (FILES.replace('"text"', '"txt"'), ["There is no file or folder", "txt"]),
+        (FILES.replace('"text"', '"txt"'), ["There is no folder", "txt"]),
         (CHATS.replace("chats.jsonl", "chat.jsonl"), ["There is no file or folder", "chat.jsonl"]),
         (CHATS.replace("chats.jsonl", "text"), ["text is a folder, expected a JSONL file"]),
         (FILES + 'heldout_share = "much"', ["files.heldout_share is wrong", "'much'"]),

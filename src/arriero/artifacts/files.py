@@ -98,5 +98,6 @@ def tree_digest(path: Path) -> str:
         raise InputError(f"There is no file or folder {path}.")
     total = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        total.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
+        name = os.fsencode(file.relative_to(path).as_posix())  # which need not be UTF-8
+        total.update(name + b"\0" + file_digest(file).encode() + b"\n")
     return total.hexdigest()
