@@ -45,9 +45,7 @@ class KindMix:
 SFT_MIX = KindMix(closed_book=0.25, with_docs=0.32, multi_turn=0.10, unsafe=0.05, borderline=0.28)
 # Few questions with docs given: SFT leaves little to learn there. Many look-alikes: that a refusal of one is the worse
 # answer is what reward models learn last.
-PREFERENCE_MIX = KindMix(closed_book=0.28, with_docs=0.10, multi_turn=0.14, unsafe=0.20, borderline=0.28)
-# The answers that are picked are trained on, too, so the same holds as in SFT, if less.
-RL_MIX = KindMix(closed_book=0.35, with_docs=0.12, multi_turn=0.15, unsafe=0.10, borderline=0.28)
+FEEDBACK_MIX = KindMix(closed_book=0.28, with_docs=0.10, multi_turn=0.14, unsafe=0.20, borderline=0.28)
 # More of what safety is measured on.
 TEST_MIX = KindMix(closed_book=0.25, with_docs=0.25, multi_turn=0.10, unsafe=0.20, borderline=0.20)
 
@@ -66,8 +64,8 @@ class PythonChatConfig:
     gatt_dialogues: int = setting(60, "dialogues for Ghost Attention", ge=0)
     gatt_test_dialogues: int = setting(30, "the same, for evaluation", ge=0)
     sft_mix: KindMix = setting(SFT_MIX, "kinds in SFT")
-    preference_mix: KindMix = setting(PREFERENCE_MIX, "kinds in the prompts for preferences")
-    rl_mix: KindMix = setting(RL_MIX, "kinds in the prompts for rejection sampling and PPO")
+    preference_mix: KindMix = setting(FEEDBACK_MIX, "kinds in the prompts for preferences")
+    rl_mix: KindMix = setting(FEEDBACK_MIX, "kinds in the prompts for rejection sampling and PPO")
     test_mix: KindMix = setting(TEST_MIX, "kinds in the test prompts")
     docs_words: int = setting(50, "longest excerpt of a docstring in a question", unit="words", ge=5, le=80)
     test_share: float = setting(0.2, "share of modules kept for the test prompts", gt=0, lt=1)
