@@ -62,6 +62,13 @@ def test_later_rounds_keep_all_picks_and_comparisons_and_start_from_the_newest()
     }
 
 
+def test_without_replay_versions_are_tuned_on_picks_alone() -> None:
+    v2 = {"name": "v2", "picks": {}, "tune": {}}
+    steps = build(START | {"iteration": [V1 | {"replay": False}, v2]}).steps
+    assert steps["v1"].inputs["dialogues"] == ["v1-picks"]
+    assert steps["v2"].inputs["dialogues"] == ["v1-picks", "v2-picks"]
+
+
 def test_a_table_takes_what_it_does_not_name_from_the_round_before() -> None:
     v1 = V1 | {"tune": {"epochs": 2, "lora": {"rank": 4, "alpha": 8.0}}}
     v2 = {"name": "v2", "pairs": {"seed": 2}, "picks": {}, "tune": {"lora": {"rank": 2}}}
@@ -115,6 +122,8 @@ def test_a_setting_of_one_round_leaves_the_others_alone() -> None:
         ({"iteration": [{**V1, "ppo": {}}]}, r"give one"),
         ({"iteration": [{**V1, "comparisons": {"file": "x"}}]}, r"comparisons come from .* give one"),
         ({"iteration": [{k: v for k, v in V1.items() if k != "pairs"}]}, r"annotator has nothing to compare"),
+        ({"iteration": [{**V1, "replay": "no"}]}, r"replay must be true or false, not 'no'"),
+        ({"iteration": [{k: v for k, v in V1.items() if k != "picks"} | {"replay": False}]}, r"nothing to tune on"),
         ({"iteration": [{**V1, "name": "sft"}]}, r"another stage called 'sft'"),
         ({"iteration": [{k: v for k, v in V1.items() if k != "policy"}]}, r"first iteration needs policy"),
     ],

@@ -8,7 +8,8 @@ An iteration named v1 makes, in this order and each only if its table is there:
     v1-helpfulness  [iteration.helpfulness]  the reward models, trained on the comparisons of all rounds so far
     v1-safety       [iteration.safety]
     v1-picks        [iteration.picks]        rejection sampling from the newest model
-    v1              [iteration.tune]         fine-tuning of the base on the chat data and the picks of all rounds
+    v1              [iteration.tune]         fine-tuning of the base on the picks of all rounds and, unless the round
+                                             says `replay = false`, on the chat data
               or    [iteration.ppo]          PPO from the newest model
 
 A round without reward models uses those of the round before. A table takes what it does not name from the same
@@ -24,7 +25,7 @@ from arriero.config import nearest
 from arriero.errors import ConfigError
 
 TABLES = ("pairs", "annotator", "comparisons", "helpfulness", "safety", "picks", "tune", "ppo")
-KEYS = ("name", "chat", "base", "policy", "previous", *TABLES)
+KEYS = ("name", "chat", "base", "policy", "previous", "replay", *TABLES)
 
 
 @dataclass
@@ -37,6 +38,7 @@ class _Rounds:
     picks: list[str] = field(default_factory=list)
     reward_models: dict[str, str] = field(default_factory=dict)
     start: dict[str, str] = field(default_factory=dict)
+    replay: bool = True
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def settle(self, table: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +87,9 @@ def _unfold_one(name: str, iteration: Mapping[str, Any], rounds: _Rounds, place:
             )
     policy = iteration.get("policy", rounds.newest)
     previous = iteration.get("previous", rounds.before)
+    rounds.replay = iteration.get("replay", rounds.replay)
+    if not isinstance(rounds.replay, bool):
+        raise ConfigError(f"{place}: replay must be true or false, not {rounds.replay!r}.")
     if policy is None:
         raise ConfigError(f'{place}: the first iteration needs policy = "<label>", the model it starts from.')
     chat, tables = rounds.start["chat"], {}
@@ -123,7 +128,10 @@ def _unfold_one(name: str, iteration: Mapping[str, Any], rounds: _Rounds, place:
     if ("tune" in iteration) == ("ppo" in iteration):
         raise ConfigError(f"{place}: an iteration makes its model by [iteration.tune] or by [iteration.ppo]: give one.")
     if "tune" in iteration:
-        add("", "train.sft", {"base": rounds.start["base"], "dialogues": [chat, *rounds.picks]}, "tune")
+        dialogues = [*([chat] if rounds.replay else []), *rounds.picks]
+        if not dialogues:
+            raise ConfigError(f"{place}: replay = false leaves nothing to tune on. Add [iteration.picks].")
+        add("", "train.sft", {"base": rounds.start["base"], "dialogues": dialogues}, "tune")
     else:
         add("", "rlhf.ppo", {"policy": policy, "chat": chat, **judges}, "ppo")
     rounds.newest, rounds.before = name, policy
