@@ -48,7 +48,8 @@ def test_xz_knows_the_training_text_only_in_the_second_figure() -> None:
     words = [generator.bytes(6).hex() for _ in range(3000)]
     training, heldout = " ".join(words).encode(), " ".join(words[1000:1400]).encode()
     bits = xz_bits(heldout, training)
-    assert bits.alone == 8 * len(lzma.compress(heldout, preset=9)) / len(heldout)
+    whole_file = 8 * len(lzma.compress(heldout, preset=9)) / len(heldout)
+    assert whole_file - 8 * 80 / len(heldout) < bits.alone < whole_file  # but for the container
     assert bits.after_training_text < bits.alone / 10  # the held-out text stands in the training text word for word
     assert (bits.heldout_bytes, bits.training_bytes) == (len(heldout), len(training))
     with pytest.raises(ValueError, match="held-out text"):

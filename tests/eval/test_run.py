@@ -136,11 +136,14 @@ def test_bits_per_byte_beside_both_baselines(done: tuple[Path, dict[str, Any]]) 
     means = {row["model"]: row["mean"] for row in found["models"]}
     assert found["changes"][0]["mean"] == pytest.approx(means["sft"] - means["imported"])
     baselines = found["baselines"]
-    assert [row["over"] for row in baselines["bigrams"]] == ["bytes", "tokens"]
-    for row in baselines["bigrams"]:
+    names = ["bigram over bytes", "bigram over tokens", "xz, each document alone"]
+    assert [row["name"] for row in baselines["by_document"]] == names
+    for row in baselines["by_document"]:
         assert row["scratch_minus"]["mean"] == pytest.approx(means["scratch"] - row["mean"])
+    for row in baselines["by_document"][:2]:
         # The held-out sentences repeat those of the training text: a fitted baseline beats random weights.
         assert row["scratch_minus"]["low"] > 0
+    assert baselines["xz"]["alone"] < baselines["by_document"][-1]["mean"]
     assert baselines["xz"]["after_training_text"] < baselines["xz"]["alone"]
     assert found["modules"] <= 4
 

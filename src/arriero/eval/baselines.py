@@ -66,10 +66,10 @@ def byte_ids(text: str) -> Ids:
 
 @dataclass(frozen=True)
 class XzBits:
-    """Bits per byte of held-out text by `xz -9`: of the text alone, and of what it adds behind training text.
+    """Bits per byte of held-out text as a whole by `xz -9`: by itself, and what it adds behind training text.
 
-    `alone` = 8 size(heldout) / bytes. `after_training_text` = 8 (size(train + heldout) - size(train)) / bytes: the
-    fairer one, since a model has seen the training text too. The dictionary of preset 9 spans 64 MiB.
+    `alone` = 8 size(heldout) / bytes. `after_training_text` = 8 (size(train + heldout) - size(train)) / bytes. Both let
+    one held-out document foretell the next, which a model that reads each by itself is not given.
     """
 
     alone: float
@@ -82,10 +82,11 @@ def xz_bits(heldout: bytes, training: bytes) -> XzBits:
     """Raises ValueError if there is no held-out text."""
     if not heldout:
         raise ValueError("xz needs held-out text to compress")
-    behind = _xz_size(training + heldout) - _xz_size(training)
+    behind = xz_size(training + heldout) - xz_size(training)
     scale = 8 / len(heldout)
-    return XzBits(_xz_size(heldout) * scale, behind * scale, len(heldout), len(training))
+    return XzBits(xz_size(heldout) * scale, behind * scale, len(heldout), len(training))
 
 
-def _xz_size(data: bytes) -> int:
-    return len(lzma.compress(data, preset=9))
+def xz_size(data: bytes) -> int:
+    """Bytes that `xz -9` makes of `data`, without the container's; its dictionary spans 64 MiB."""
+    return len(lzma.compress(data, format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 9}]))

@@ -19,7 +19,7 @@ from arriero.artifacts.files import write_json, write_jsonl
 from arriero.config import config, setting
 from arriero.dialogue import Prompt, PromptKind, read_prompts
 from arriero.errors import ConfigError, InputError
-from arriero.eval.baselines import Bigram, Ids, byte_ids, xz_bits
+from arriero.eval.baselines import Bigram, Ids, byte_ids, xz_bits, xz_size
 from arriero.eval.bits_per_byte import Document, heldout_documents
 from arriero.eval.collect import Reply, Shelf, heldout_bits, log_ratios, reward_scores, sampled_answers
 from arriero.eval.gatt import gatt_recall
@@ -213,23 +213,27 @@ def _baselines(
     tokenizer: Tokenizer,
     seed: int,
 ) -> dict[str, Any]:
-    """Bigram models over bytes and over the scratch model's own tokens, which is the stronger one; and xz."""
+    """By document, as the model reads them: bigrams of bytes and of its own tokens, and xz. As a whole: xz."""
     symbols: dict[str, tuple[Callable[[str], Ids], int]] = {
         "bytes": (byte_ids, 256),
         "tokens": (lambda text: np.array(tokenizer.encode(text), dtype=np.int64), tokenizer.vocab_size),
     }
-    sizes = [float(document.bytes) for document in documents]
-    modules = [document.module for document in documents]
-    bigrams = []
+    texts = [document.text.encode() for document in documents]
+    bits = {}
     for over, (ids, vocabulary) in symbols.items():
         bigram = Bigram.fit(map(ids, training), vocabulary)
-        bits = [bigram.bits(ids(document.text)) for document in documents]
-        scratch_minus = _ratio(np.subtract(scratch_bits, bits), sizes, modules, seed)
-        bigrams.append({"over": over, "scratch_minus": scratch_minus} | _ratio(bits, sizes, modules, seed))
+        bits[f"bigram over {over}"] = [bigram.bits(ids(document.text)) for document in documents]
+    bits["xz, each document alone"] = [8.0 * xz_size(text) for text in texts]
+    sizes = [float(document.bytes) for document in documents]
+    modules = [document.module for document in documents]
     joined = "\n".join(training).encode()
     return {
-        "bigrams": bigrams,
-        "xz": asdict(xz_bits("\n".join(document.text for document in documents).encode(), joined)),
+        "by_document": [
+            {"name": name, "scratch_minus": _ratio(np.subtract(scratch_bits, theirs), sizes, modules, seed)}
+            | _ratio(theirs, sizes, modules, seed)
+            for name, theirs in bits.items()
+        ],
+        "xz": asdict(xz_bits(b"\n".join(texts), joined)),
         "training_bytes": len(joined),
     }
 

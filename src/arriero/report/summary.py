@@ -56,8 +56,8 @@ def _facts(run: RunView, results: Mapping[str, Any]) -> list[Fact]:
     ]
     baselines = results["bits_per_byte"].get("baselines")
     if baselines:
-        best = min(baselines["bigrams"], key=lambda bigram: bigram["mean"])
-        what = f"From scratch, against a bigram model over {best['over']}"
+        best = min(baselines["by_document"], key=lambda baseline: baseline["mean"])
+        what = f"From scratch, against {best['name']}, the best by document"
         facts.append(_paired(what, "bits per byte", best["scratch_minus"], 2, "documents", "modules"))
         facts.append(_against_xz(results["bits_per_byte"]))
     for older in dict.fromkeys((reference, versions[0])):
@@ -87,7 +87,7 @@ def _against_xz(found: Mapping[str, Any]) -> Fact:
     xz = found["baselines"]["xz"]
     below = scratch < xz["alone"]
     return Fact(
-        "From scratch, against xz -9, bits per byte",
+        "From scratch, against xz of all documents in one, bits per byte",
         f"{scratch - xz['alone']:+.2f}".replace("-", "−"),
         f"{scratch:.2f} against {xz['alone']:.2f}; no interval, n = {found['documents']} documents",
         f"{'below' if below else 'not below'} xz; xz that first reads the training text: "
