@@ -8,8 +8,10 @@ from pathlib import Path
 
 from arriero.artifacts import Artifact, Inputs, Machine, Manifest, StageContext, Store
 from arriero.artifacts.files import write_json
-from arriero.model import ModelConfig, new_model, save_model
-from arriero.tokenizer import ChatFormat, save_chat_format, save_tokenizer
+from arriero.model import ModelConfig, Transformer, new_model, save_model
+from arriero.model.checkpoint import fill, skeleton
+from arriero.model.importing import open_release
+from arriero.tokenizer import ChatFormat, Tokenizer, save_chat_format, save_tokenizer
 from arriero.tokenizer.sentencepiece import SentencePieceTokenizer
 from arriero.tokenizer.train import train_sentencepiece
 
@@ -40,6 +42,14 @@ def model_artifact(root: Path, id: str, seed: int = 0) -> Artifact:
     save_chat_format(ChatFormat("llama2", _tokenizer()), folder)
     save_model(made.path, new_model(TINY, seed), source=folder, base=None)
     return made
+
+
+def read_model(path: Path) -> tuple[Transformer, Tokenizer]:
+    """The model (float32) and the tokenizer of a file or folder of another project's."""
+    release = open_release(path)
+    model = skeleton(release.config)
+    fill(model, {name: tensor.read() for name, tensor in release.weights.items()}, str(path))
+    return model, release.tokenizer
 
 
 def inputs(**given: Artifact | dict[str, Artifact]) -> Inputs:

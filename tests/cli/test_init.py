@@ -16,8 +16,9 @@ from arriero.data import prompt_lists
 from arriero.data.chat_layout import PROMPT_FILES
 from arriero.dialogue import read_prompts
 from arriero.model import ModelConfig, new_model
+from arriero.model.checkpoint import stated
+from arriero.model.exporting import export_huggingface
 from arriero.model.formats.huggingface import write_huggingface
-from arriero.model.importing import export_huggingface
 from arriero.pipeline.plan import plan_recipe
 from arriero.pipeline.recipe import load_recipe
 from arriero.pipeline.runs import Runs
@@ -149,7 +150,7 @@ def byte_level_model(folder: Path, control: list[str]) -> None:
     """A tiny model whose embedding has more rows than its tokenizer has tokens, as released ones have."""
     tokens = [*sorted(ByteLevel.alphabet()), "<|endoftext|>", *control]
     shape = ModelConfig(dim=16, n_layers=1, n_heads=2, n_kv_heads=1, ffn_dim=16, vocab_size=320, max_seq_len=512)
-    write_huggingface(folder, new_model(shape, 0), bos_id=None, eos_ids=[256])
+    write_huggingface(folder, shape, stated(new_model(shape, 0)), bos_id=None, eos_ids=[256])
     (folder / "tokenizer.json").write_bytes(build_json(tokens, [], {t: tokens.index(t) for t in tokens[256:]}))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>"}))
 

@@ -15,7 +15,7 @@ from arriero.model import (
     LoraConfig,
     Transformer,
     add_lora,
-    importing,
+    exporting,
     load_model,
     load_weights,
     lora_parameters,
@@ -130,11 +130,11 @@ def test_an_export_is_whole_or_absent(base: Artifact, tmp_path: Path, monkeypatc
 
     out = tmp_path / "new" / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(importing, "export_huggingface_tokenizer", full)
+        patched.setattr(exporting, "export_huggingface_tokenizer", full)
         with pytest.raises(OSError, match="No space left"):
-            importing.export_huggingface(base, out)
+            exporting.export_huggingface(base, out)
     assert os.listdir(out.parent) == []
     out.mkdir()
-    importing.export_huggingface(base, out)
+    exporting.export_huggingface(base, out)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(os.listdir(out))
     assert os.listdir(out.parent) == ["out"]

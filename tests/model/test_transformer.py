@@ -1,5 +1,7 @@
 """The decoder: closed forms, invariances, and its fast paths against the plain ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -93,22 +95,25 @@ def test_an_attention_mask_restricts_what_a_token_sees() -> None:
     torch.testing.assert_close(packed[:, 3:], model(second), atol=1e-4, rtol=1e-4)
 
 
+HEADS_OF_16 = ModelConfig(dim=32, n_layers=1, n_heads=2, n_kv_heads=1, vocab_size=8)
+
+
 @given(st.integers(0, 4000), st.integers(0, 4000), st.integers(0, 90))
 def test_rotation_depends_on_distance_only_and_keeps_length(m: int, n: int, shift: int) -> None:
     generator = torch.Generator().manual_seed(m * 4001 + n)
     q, k = torch.randn(2, 1, 1, 1, 16, generator=generator)
 
     def product(a: int, b: int) -> Tensor:
-        rotated = (apply_rope(x, rope_angles(torch.tensor([at]), 16, 10000.0)) for x, at in ((q, a), (k, b)))
+        rotated = (apply_rope(x, rope_angles(torch.tensor([at]), HEADS_OF_16)) for x, at in ((q, a), (k, b)))
         return torch.linalg.vecdot(*rotated)
 
     torch.testing.assert_close(product(m, n), product(m + shift, n + shift), atol=6e-3, rtol=0)
-    rotated = apply_rope(q, rope_angles(torch.tensor([m]), 16, 10000.0))
+    rotated = apply_rope(q, rope_angles(torch.tensor([m]), HEADS_OF_16))
     torch.testing.assert_close(rotated.norm(), q.norm())
 
 
 def test_the_form_of_the_rotation_that_is_compiled_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, angles = torch.randn(2, 9, 3, 8), rope_angles(torch.arange(9), 8, 50.0)
+    x, angles = torch.randn(2, 9, 3, 8), rope_angles(torch.arange(9), replace(HEADS_OF_16, head_dim=8, rope_theta=50.0))
     eager = apply_rope(x, angles)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     torch.testing.assert_close(apply_rope(x, angles), eager)
@@ -171,10 +176,18 @@ def test_the_counted_parameters_are_the_model_s(tied: bool) -> None:
     assert config.n_parameters == sum(parameter.numel() for parameter in Transformer(config).parameters())
 
 
-@pytest.mark.parametrize("wrong", [{"n_heads": 3}, {"n_kv_heads": 3}, {"dim": 36, "n_heads": 12, "n_kv_heads": 12}])
-def test_shapes_that_cannot_be_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match="multiple"):
-        ModelConfig(**TINY.to_json() | wrong)
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"n_heads": 3}, "multiple of n_heads"),
+        ({"n_kv_heads": 3}, "multiple of n_kv_heads"),
+        ({"dim": 36, "n_heads": 12, "n_kv_heads": 12}, "must be even"),
+    ],
+)
+def test_shapes_that_cannot_be_are_refused(wrong: dict[str, int], said: str) -> None:
+    given = {name: value for name, value in TINY.to_json().items() if name != "head_dim"}
+    with pytest.raises(ConfigError, match=said):
+        ModelConfig(**given | wrong)
 
 
 def test_initial_weights_follow_the_seed_and_the_scale() -> None:

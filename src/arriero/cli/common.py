@@ -33,7 +33,7 @@ def config_help(config: type) -> str:
     for row in describe(config):
         unit = f" {row.unit}" if row.unit else ""
         note = " (operational: changes no result)" if row.operational else ""
-        default = row.default if row.default == "required" else f"default {row.default}{unit}"
+        default = row.default if row.default in ("required", "derived") else f"default {row.default}{unit}"
         if row.default == "required" and unit:
             default += f", in{unit}"
         lines.append(f"  {row.name} ({row.type}; {default}): {row.doc}{note}")

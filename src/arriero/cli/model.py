@@ -14,7 +14,7 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
 
 
 def run_export(args: argparse.Namespace) -> int:
-    from arriero.model.importing import export_huggingface
+    from arriero.model.exporting import export_huggingface
     from arriero.pipeline.runs import Runs
 
     export_huggingface(Runs(args.runs).artifact(args.model, "model"), args.out)

@@ -27,8 +27,13 @@ InputPath = Annotated[Path, _InputPathMark()]
 
 
 def setting(default: Any, doc: str, *, unit: str = "", operational: bool = False, **constraints: Any) -> Any:
-    """A documented config field. `default=...` makes it required; `constraints` are pydantic's (ge, gt, le, ...)."""
+    """A documented config field. `default=...` makes it required; `constraints` are pydantic's (ge, gt, le, ...).
+
+    A function as the default derives the value from the fields above it, which it is given by name in a dict.
+    """
     extra: dict[str, Any] = {"unit": unit, "operational": operational}
+    if callable(default) and default is not ...:
+        return Field(default_factory=default, description=doc, json_schema_extra=extra, **constraints)
     if isinstance(default, list | dict):
         mutable = default
         return Field(
@@ -63,9 +68,14 @@ def fields_of(cls: type) -> dict[str, FieldInfo]:
     return dict(cls.__pydantic_fields__)  # type: ignore[attr-defined]
 
 
+def is_derived(info: FieldInfo) -> bool:
+    """Whether the default follows from the fields above."""
+    return bool(info.default_factory_takes_validated_data)
+
+
 def default_of(info: FieldInfo) -> Any:
-    """A field's default; None where the field is required."""
-    return None if info.is_required() else info.get_default(call_default_factory=True)
+    """A field's default; None where the field is required, or derived from others."""
+    return None if info.is_required() or is_derived(info) else info.get_default(call_default_factory=True)
 
 
 def _extra(info: FieldInfo) -> dict[str, Any]:
@@ -102,7 +112,7 @@ def describe(cls: type, prefix: str = "", default: Any = None) -> list[FieldDoc]
         value = default_of(info) if default is None else getattr(default, name)
         if inner is None or value is None:
             required = default is None and info.is_required()
-            shown = "required" if required else "off" if inner is not None else json.dumps(_plain(value))
+            shown = _shown_default(info, value, required, inner is not None)
             rows.append(
                 FieldDoc(
                     prefix + name,
@@ -116,6 +126,14 @@ def describe(cls: type, prefix: str = "", default: Any = None) -> list[FieldDoc]
         if inner is not None:
             rows.extend(describe(inner, f"{prefix}{name}.", value))
     return rows
+
+
+def _shown_default(info: FieldInfo, value: Any, required: bool, is_config: bool) -> str:
+    if required:
+        return "required"
+    if is_derived(info) and value is None:
+        return "derived"
+    return "off" if is_config else json.dumps(_plain(value))
 
 
 def _plain(value: Any) -> Any:

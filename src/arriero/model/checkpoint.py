@@ -1,11 +1,12 @@
 """The model folder: `model.json`, weights or an adapter, and the tokenizer.
 
 model.json            format version, the config, and for an adapter the id of its base and its shape
-weights.safetensors   all weights, float32, in Meta's names; or
+weights.safetensors   all weights in Meta's names: float32 where they were trained here, imported ones as they came; or
 adapter.safetensors   A and B of every adapter, float32
 tokenizer/            tokenizer and chat format
 
-An adapter's base is named by artifact id. `load_model` walks the chain down to whole weights and merges it in float32.
+An adapter's base is named by artifact id. `stored_model` walks the chain down to whole weights; each is merged, in
+float32, when it is read.
 """
 
 import shutil
@@ -22,9 +23,11 @@ from arriero.artifacts import Artifact, Machine
 from arriero.artifacts.files import read_json, write_json
 from arriero.config import resolved
 from arriero.containers import safetensors
+from arriero.containers.lazy import LazyTensor
 from arriero.errors import ArtifactError, InputError
 from arriero.model.config import LoraConfig, ModelConfig
-from arriero.model.lora import add_lora, lora_state, merge_lora
+from arriero.model.linear import adapted
+from arriero.model.lora import lora_state
 from arriero.model.transformer import Transformer
 from arriero.tokenizer import ChatFormat, Tokenizer, load_chat_format, load_tokenizer
 
@@ -47,23 +50,34 @@ def save_model(folder: Path, model: Transformer, *, source: Path, base: Artifact
 
     `source` is a model folder or a tokenizer artifact's folder: its tokenizer and chat format are copied. A model with
     adapters is saved as its adapters and the id of `base`, which must hold exactly the frozen weights; a model
-    without adapters is saved whole. The description is written last: without it the folder is no model.
+    without adapters is saved whole.
     """
     lora = model.lora
-    if lora is not None and base is None:
-        raise ValueError("a model with adapters can be saved only with the artifact that is its base")
-    folder.mkdir(parents=True, exist_ok=True)
-    _copy_tokenizer(source, folder)
     if lora is None:
-        safetensors.save(folder / WEIGHTS, {name: tensor.float() for name, tensor in model.state_dict().items()})
-    else:
-        safetensors.save(folder / ADAPTER, lora_state(model))
-    description = {
-        "format": FORMAT,
-        "config": model.config.to_json(),
-        "base": base.id if lora is not None and base is not None else None,
-        "lora": resolved(lora) if lora is not None else None,
-    }
+        return save_weights(folder, model.config, stated(model), source=source)
+    if base is None:
+        raise ValueError("a model with adapters can be saved only with the artifact that is its base")
+    _copy_tokenizer(source, folder)
+    safetensors.save(folder / ADAPTER, lora_state(model))
+    _describe(folder, model.config, base.id, lora)
+
+
+def save_weights(folder: Path, config: ModelConfig, weights: Mapping[str, LazyTensor], *, source: Path) -> None:
+    """Writes the folder of a whole model, one weight in memory at a time. `source` as in `save_model`."""
+    _copy_tokenizer(source, folder)
+    safetensors.save(folder / WEIGHTS, weights)
+    _describe(folder, config, None, None)
+
+
+def stated(model: Transformer) -> dict[str, LazyTensor]:
+    """The weights of a model in memory, float32."""
+    return {name: LazyTensor.of(tensor).to(torch.float32) for name, tensor in model.state_dict().items()}
+
+
+def _describe(folder: Path, config: ModelConfig, base: str | None, lora: LoraConfig | None) -> None:
+    """The description is written last: without it the folder is no model."""
+    adapters = None if lora is None else resolved(lora)
+    description = {"format": FORMAT, "config": config.to_json(), "base": base, "lora": adapters}
     write_json(folder / DESCRIPTION, description)
 
 
@@ -90,16 +104,32 @@ def load_model(artifact: Artifact, machine: Machine, *, dtype: torch.dtype = tor
 
 def load_weights(artifact: Artifact) -> Transformer:
     """The artifact's model in float32 on the CPU, adapters merged. Raises ArtifactError as `load_model` does."""
-    chain = [artifact]
-    descriptions = [_description(artifact.path)]
-    while (base := descriptions[-1]["base"]) is not None:
-        chain.append(artifact.store.artifact(base))
-        descriptions.append(_description(chain[-1].path))
-    model = Transformer(_config(descriptions[-1]["config"], chain[-1].path))
-    fill(model, safetensors.load(chain[-1].path / WEIGHTS), str(chain[-1].path / WEIGHTS))
-    for link, description in reversed(list(zip(chain[:-1], descriptions[:-1], strict=True))):
-        _merge_adapter(model, description["lora"], link.path / ADAPTER)
+    config, weights = stored_model(artifact)
+    model = skeleton(config)
+    fill(model, {name: tensor.read() for name, tensor in weights.items()}, str(artifact.path))
     return model
+
+
+def skeleton(config: ModelConfig) -> Transformer:
+    """A model without memory for its weights, to be filled, or to be asked for their shapes."""
+    with torch.device("meta"):
+        return Transformer(config)
+
+
+def stored_model(artifact: Artifact) -> tuple[ModelConfig, dict[str, LazyTensor]]:
+    """The config and the unread weights of an artifact of kind model, adapters merged in float32 as they are read.
+
+    Raises ArtifactError if a file is missing or damaged, or does not fit the config.
+    """
+    description = _description(artifact.path)
+    if description["base"] is None:
+        config = _config(description["config"], artifact.path)
+        path = artifact.path / WEIGHTS
+        weights = safetensors.open_stored(path)
+        check_shapes(shapes_of(skeleton(config)), weights, str(path))
+        return config, weights
+    config, weights = stored_model(artifact.store.artifact(description["base"]))
+    return config, _adapted(weights, description["lora"], artifact.path / ADAPTER)
 
 
 def _description(folder: Path) -> dict[str, Any]:
@@ -120,29 +150,49 @@ def _config(values: Any, folder: Path) -> ModelConfig:
         raise ArtifactError(f"{folder / DESCRIPTION} has a wrong config: {error.errors()[0]['msg']}.") from None
 
 
-def _merge_adapter(model: Transformer, lora: Any, path: Path) -> None:
+def _adapted(weights: dict[str, LazyTensor], lora: Any, path: Path) -> dict[str, LazyTensor]:
+    """The weights with an adapter file's A and B merged in."""
     try:
         config = TypeAdapter(LoraConfig).validate_python(lora)
     except ValidationError as error:
         raise ArtifactError(f"{path.parent / DESCRIPTION} has wrong adapters: {error.errors()[0]['msg']}.") from None
-    add_lora(model, config, seed=0)
-    fill(model, safetensors.load(path), str(path), only=lora_state(model).keys())
-    merge_lora(model)
+    stored = safetensors.open_stored(path)
+    targets = tuple(f".{target}.weight" for target in config.targets)
+    merged = dict(weights)
+    expected: dict[str, tuple[int, ...]] = {}
+    for name, weight in weights.items():
+        if name.endswith(targets):
+            a, b = (name.removesuffix("weight") + which for which in ("lora_a", "lora_b"))
+            expected |= {a: (config.rank, weight.shape[1]), b: (weight.shape[0], config.rank)}
+            if a in stored and b in stored:
+                merged[name] = _merged(weight, stored[a], stored[b], config.alpha / config.rank)
+    check_shapes(expected, stored, str(path))
+    return merged
 
 
-def fill(model: nn.Module, weights: Mapping[str, Tensor], where: str, only: Any = None) -> None:
-    """Puts `weights` into the module, without a copy, as float32.
+def _merged(weight: LazyTensor, lora_a: LazyTensor, lora_b: LazyTensor, scale: float) -> LazyTensor:
+    return weight.to(torch.float32).then(lambda read: adapted(read, lora_a.read(), lora_b.read(), scale))
 
-    `only` restricts the names that must be given (default: all of the module's). Raises ArtifactError naming `where`
-    and the first tensor that is missing, unknown, or of another shape.
-    """
-    expected = {name: tensor for name, tensor in model.state_dict().items() if only is None or name in only}
-    for name in sorted(expected.keys() | weights.keys()):
-        if name not in weights:
+
+def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def check_shapes(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, Tensor | LazyTensor], where: str) -> None:
+    """Raises ArtifactError naming `where` and the first tensor that is missing, unknown, or of another shape."""
+    for name in sorted(expected.keys() | given.keys()):
+        if name not in given:
             raise ArtifactError(f"{where} has no tensor {name!r}, which the model's config calls for.")
         if name not in expected:
             raise ArtifactError(f"{where} has a tensor {name!r} that the model's config has no place for.")
-        if weights[name].shape != expected[name].shape:
-            found, wanted = tuple(weights[name].shape), tuple(expected[name].shape)
-            raise ArtifactError(f"{where}: tensor {name!r} has shape {found}, the model's config calls for {wanted}.")
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False, assign=True)
+        if tuple(given[name].shape) != expected[name]:
+            found = tuple(given[name].shape)
+            raise ArtifactError(
+                f"{where}: tensor {name!r} has shape {found}, the model's config calls for {expected[name]}."
+            )
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Puts `weights` into the module, without a copy, as float32. Raises ArtifactError as `check_shapes` does."""
+    check_shapes(shapes_of(module), weights, where)
+    module.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)

@@ -1,35 +1,24 @@
-"""Stage model.import: a released Llama, from a GGUF file or a Hugging Face folder; and the way back out."""
+"""Stage model.import: a released Llama, from a GGUF file or a Hugging Face folder."""
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from arriero.artifacts import Artifact, Inputs, Stage, StageContext
+from torch import Tensor
+
+from arriero.artifacts import Inputs, Progress, Stage, StageContext
 from arriero.artifacts.files import tree_digest
 from arriero.config import InputPath, config, setting
-from arriero.containers.gguf import read_gguf
+from arriero.containers.lazy import LazyTensor
 from arriero.errors import ArtifactError, ConfigError, InputError
-from arriero.model.checkpoint import TOKENIZER, fill, load_weights, save_model
-from arriero.model.config import ModelConfig
-from arriero.model.formats.gguf import gguf_config, gguf_weights
-from arriero.model.formats.huggingface import huggingface_config, huggingface_weights, write_huggingface
-from arriero.model.transformer import Transformer
-from arriero.tokenizer import (
-    ChatFormat,
-    Tokenizer,
-    export_huggingface_tokenizer,
-    load_chat_format,
-    load_tokenizer,
-    save_chat_format,
-    save_tokenizer,
-    tokenizer_from_gguf,
-    tokenizer_from_huggingface,
-)
+from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights, shapes_of, skeleton
+from arriero.model.formats.gguf import open_gguf
+from arriero.model.formats.huggingface import open_huggingface
+from arriero.model.formats.release import Release
+from arriero.tokenizer import ChatFormat, save_chat_format, save_tokenizer
 
 
 @config
@@ -86,39 +75,30 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def read_outline(path: Path) -> tuple[ModelConfig, Tokenizer]:
-    """The shape and the tokenizer of a GGUF file or a Hugging Face folder, not its weights. Raises InputError."""
-    with _explained(path):
-        if path.is_dir():
-            config, tokenizer = huggingface_config(path), tokenizer_from_huggingface(path)
-        else:
-            file = read_gguf(path)
-            config, tokenizer = gguf_config(file), tokenizer_from_gguf(file)
-    if tokenizer.vocab_size > config.vocab_size:
-        raise InputError(
-            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, the model only {config.vocab_size}. "
-            f"They do not belong together."
-        )
-    return config, tokenizer
-
-
-def read_model(path: Path) -> tuple[Transformer, Tokenizer]:
-    """The model (float32) and tokenizer of a GGUF file or a Hugging Face folder. Raises InputError.
+def open_release(path: Path) -> Release:
+    """A model in any format that is read here, its weights unread. Raises InputError naming what is wrong.
 
     Rows that pad the vocabulary beyond the tokenizer's are cut off: the model could say a token without a text.
     """
-    config, tokenizer = read_outline(path)
     with _explained(path):
-        weights = huggingface_weights(path, config) if path.is_dir() else gguf_weights(read_gguf(path))
-    for name in ("tok_embeddings.weight", "output.weight"):
-        if name in weights and weights[name].shape[0] == config.vocab_size:
-            weights[name] = weights[name][: tokenizer.vocab_size]
-    model = Transformer(replace(config, vocab_size=tokenizer.vocab_size))
-    try:
-        fill(model, weights, str(path))
-    except ArtifactError as error:
-        raise InputError(f"{error} Fetch the model again, or choose another.") from None
-    return model, tokenizer
+        release = open_huggingface(path) if path.is_dir() else open_gguf(path)
+        tokens = release.tokenizer.vocab_size
+        if tokens > release.config.vocab_size:
+            raise InputError(
+                f"{path}: the tokenizer has {tokens} tokens, the model only {release.config.vocab_size}. "
+                f"They do not belong together."
+            )
+        try:
+            check_shapes(shapes_of(skeleton(release.config)), release.weights, str(path))
+        except ArtifactError as error:
+            raise InputError(f"{error} Fetch the model again, or choose another.") from None
+    config = replace(release.config, vocab_size=tokens)
+    cut = {
+        name: release.weights[name].then(lambda read: read[:tokens], shape=(tokens, config.dim))
+        for name in ("tok_embeddings.weight", "output.weight")
+        if name in release.weights and tokens < release.config.vocab_size
+    }
+    return replace(release, config=config, weights={**release.weights, **cut})
 
 
 def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[str, Any]:
@@ -130,33 +110,26 @@ def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[st
             f"{path} has the SHA-256 digest {found}, expected {config.sha256}. It is another version or damaged: fetch "
             f"it again, or change sha256."
         )
-    model, tokenizer = read_model(path)
-    chat_format = ChatFormat(config.chat_format, tokenizer)
+    release = open_release(path)
+    chat_format = ChatFormat(config.chat_format, release.tokenizer)
     staging = context.scratch / TOKENIZER
-    save_tokenizer(tokenizer, staging)
+    save_tokenizer(release.tokenizer, staging)
     save_chat_format(chat_format, staging)
-    save_model(context.out, model, source=staging, base=None)
-    return {"parameters": model.config.n_parameters, "vocabulary": tokenizer.vocab_size, "sha256": found}
+    with context.progress(len(release.weights), "tensors") as progress:
+        weights = {name: _announced(tensor, progress, context) for name, tensor in release.weights.items()}
+        save_weights(context.out, release.config, weights, source=staging)
+    return {"parameters": release.config.n_parameters, "vocabulary": release.config.vocab_size, "sha256": found}
 
 
-def export_huggingface(artifact: Artifact, destination: Path) -> None:
-    """Writes a model artifact as a Hugging Face folder, adapters merged: weights, config, tokenizer, chat template.
+def _announced(tensor: LazyTensor, progress: Progress, context: StageContext) -> LazyTensor:
+    """The same; reading it moves the bar, or stops where the user asked to."""
 
-    It is there whole or not at all. Raises InputError if the destination holds files already.
-    """
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise InputError(f"{destination} exists and is not an empty folder. Choose another destination.")
-    model = load_weights(artifact)
-    tokenizer = load_tokenizer(artifact.path / TOKENIZER)
-    chat_format = load_chat_format(artifact.path / TOKENIZER, tokenizer)
-    whole = destination.resolve()
-    whole.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{whole.name}.", suffix=".partial", dir=whole.parent) as partial:
-        # A folder within: the temporary one itself is closed to other users.
-        folder = Path(partial) / whole.name
-        write_huggingface(folder, model, bos_id=tokenizer.bos_id, eos_ids=sorted(chat_format.stop_ids))
-        export_huggingface_tokenizer(chat_format, folder)
-        os.replace(folder, whole)
+    def read(tensor_read: Tensor) -> Tensor:
+        context.check_stop()
+        progress.advance()
+        return tensor_read
+
+    return tensor.then(read)
 
 
 STAGE = Stage(

@@ -40,5 +40,9 @@ class LoraLinear(Linear):
 
     def merged(self) -> Tensor:
         """weight + scale * B A, computed in float32, in the weight's dtype."""
-        delta = self.lora_b.detach().float() @ self.lora_a.detach().float()
-        return torch.add(self.weight.detach().float(), delta, alpha=self.scale).to(self.weight.dtype)
+        return adapted(self.weight.detach(), self.lora_a.detach(), self.lora_b.detach(), self.scale)
+
+
+def adapted(weight: Tensor, lora_a: Tensor, lora_b: Tensor, scale: float) -> Tensor:
+    """weight + scale * B A, computed in float32, in the weight's dtype."""
+    return torch.add(weight.float(), lora_b.float() @ lora_a.float(), alpha=scale).to(weight.dtype)

@@ -86,7 +86,7 @@ class Transformer(nn.Module):
         tokens given. Rows of unequal length are padded at the right: causal attention then needs no mask.
         """
         positions = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) if cache is None else cache.positions
-        angles = rope_angles(positions, self.config.head_dim, self.config.rope_theta)
+        angles = rope_angles(positions, self.config)
         x_BTD = self.tok_embeddings(tokens_BT).float()
         bias = None
         if attention_mask is not None:

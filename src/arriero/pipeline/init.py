@@ -19,7 +19,7 @@ from arriero.data.sources import Document, SourceKind
 from arriero.data.text_files import TextFilesConfig, heldout_files, read_folder
 from arriero.dialogue import Dialogue, PromptKind, Role
 from arriero.errors import InputError
-from arriero.model.importing import ImportConfig, read_outline, source_path
+from arriero.model.importing import ImportConfig, open_release, source_path
 from arriero.tokenizer import ChatFormat, Tokenizer, without_tags
 
 SMOLLM2 = {
@@ -275,14 +275,15 @@ def _imported(model: str, folder: Path) -> tuple[dict[str, str], int]:
     """
     if model == "smollm2":
         packaged = source_path(ImportConfig(package=SMOLLM2["package"], chat_format="chatml"))
-        return SMOLLM2, read_outline(packaged)[0].max_seq_len
+        return SMOLLM2, open_release(packaged).config.max_seq_len
     path = Path(model)
     if not path.exists():
         raise InputError(f"There is no model {model}. Give smollm2, scratch, a GGUF file, or a Hugging Face folder.")
     if path.is_dir() and not (path / "config.json").is_file():
         raise InputError(f"{path} is not a Hugging Face folder: it has no config.json. Give the folder that has one.")
-    config, tokenizer = read_outline(path)
-    return {"source": _path(path, folder), "chat_format": _chat_format(path, tokenizer)}, config.max_seq_len
+    release = open_release(path)
+    fields = {"source": _path(path, folder), "chat_format": _chat_format(path, release.tokenizer)}
+    return fields, release.config.max_seq_len
 
 
 def _chat_format(path: Path, tokenizer: Tokenizer) -> str:

@@ -1,5 +1,7 @@
 """A Llama in a GGUF file (llama.cpp). Its queries and keys are in interleaved-pair order, as ours."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,12 @@ import torch
 from torch import Tensor
 
 from arriero.config import parse
-from arriero.containers.gguf import GgufFile
+from arriero.containers.gguf import GgufFile, read_gguf
+from arriero.containers.lazy import LazyTensor
 from arriero.errors import InputError
 from arriero.model.config import ModelConfig
+from arriero.model.formats.release import Release
+from arriero.tokenizer import tokenizer_from_gguf
 
 _OUTER = {
     "token_embd.weight": "tok_embeddings.weight",
@@ -65,9 +70,29 @@ def _short(value: Any) -> float:
     return float(str(np.float32(value)))
 
 
-def gguf_weights(file: GgufFile) -> dict[str, Tensor]:
+def open_gguf(path: Path) -> Release:
+    """Raises InputError if the file is damaged, or no Llama that is read here."""
+    file = read_gguf(path)
+    template = file.metadata.get("tokenizer.chat_template")
+    return Release(
+        path,
+        gguf_config(file),
+        gguf_weights(file),
+        tokenizer_from_gguf(file),
+        template if isinstance(template, str) else None,
+    )
+
+
+def gguf_weights(file: GgufFile) -> dict[str, LazyTensor]:
     """All weights by our names, dequantised to float32. Raises InputError on a tensor without a counterpart."""
-    return {_our_name(file, name): torch.from_numpy(file.tensor(name)) for name in sorted(file.tensors)}
+    return {
+        _our_name(file, name): LazyTensor(info.shape, torch.float32, partial(_read, file, name))
+        for name, info in sorted(file.tensors.items())
+    }
+
+
+def _read(file: GgufFile, name: str) -> Tensor:
+    return torch.from_numpy(file.tensor(name))
 
 
 def _our_name(file: GgufFile, name: str) -> str:

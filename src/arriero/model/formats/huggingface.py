@@ -4,17 +4,22 @@ Hugging Face rotates the halves of a head where we rotate interleaved pairs, so 
 are in another order: row i of the first half and row i of the second are our rows 2i and 2i + 1.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from arriero.artifacts.files import read_json, write_json
 from arriero.config import parse
 from arriero.containers import safetensors
-from arriero.errors import ArtifactError, InputError
+from arriero.containers.lazy import LazyTensor
+from arriero.errors import InputError
 from arriero.model.config import ModelConfig
-from arriero.model.transformer import Transformer
+from arriero.model.formats.release import Release
+from arriero.tokenizer import tokenizer_from_huggingface
 
 _OUTER = {
     "model.embed_tokens.weight": "tok_embeddings.weight",
@@ -68,31 +73,48 @@ def huggingface_config(folder: Path) -> ModelConfig:
         }
     except KeyError as error:
         raise InputError(f"{path} has no field {error}, which a Llama's config needs.") from None
-    config = parse(ModelConfig, values, str(path))
-    if found.get("head_dim") not in (None, config.head_dim):
-        raise InputError(f"{path}: head_dim {found['head_dim']} is not hidden_size / num_attention_heads.")
-    return config
+    if found.get("head_dim") is not None:
+        values["head_dim"] = found["head_dim"]
+    return parse(ModelConfig, values, str(path))
 
 
-def huggingface_weights(folder: Path, config: ModelConfig) -> dict[str, Tensor]:
-    """All weights by our names and in our order, float32. Raises InputError on a tensor without a counterpart."""
+def open_huggingface(folder: Path) -> Release:
+    """Raises InputError if a file is missing or damaged, or it is no Llama that is read here."""
+    config = huggingface_config(folder)
+    return Release(
+        folder,
+        config,
+        huggingface_weights(folder, config),
+        tokenizer_from_huggingface(folder),
+        huggingface_template(folder),
+    )
+
+
+def huggingface_template(folder: Path) -> str | None:
+    """The chat template, which lies in a file of its own or in the tokenizer's settings."""
+    own = folder / "chat_template.jinja"
+    if own.is_file():
+        return own.read_text(encoding="utf-8")
+    settings = folder / "tokenizer_config.json"
+    template = read_json(settings).get("chat_template") if settings.is_file() else None
+    return template if isinstance(template, str) else None
+
+
+def huggingface_weights(folder: Path, config: ModelConfig) -> dict[str, LazyTensor]:
+    """All weights by our names and in our order. Raises InputError on a tensor without a counterpart."""
     if (folder / _INDEX).is_file():
         files = sorted(set(read_json(folder / _INDEX)["weight_map"].values()))
     else:
         files = ["model.safetensors"]
-    weights: dict[str, Tensor] = {}
+    weights: dict[str, LazyTensor] = {}
     for file in files:
         if Path(file).name != file:
             raise InputError(f"{folder / _INDEX} names a file outside its folder: {file!r}.")
-        try:
-            loaded = safetensors.load(folder / file)
-        except ArtifactError:
-            raise InputError(f"{folder / file} is missing or no whole safetensors file. Fetch it again.") from None
-        for name, tensor in loaded.items():
+        for name, tensor in safetensors.open_lazy(folder / file).items():
             if name == "lm_head.weight" and config.tied_embeddings:
                 continue
             ours = _our_name(folder, name)
-            weights[ours] = _reordered(ours, tensor.float(), config, ours=True)
+            weights[ours] = tensor.then(partial(_reordered, ours, config, ours=True))
     return weights
 
 
@@ -114,7 +136,7 @@ def _their_name(name: str) -> str:
     return f"model.layers.{layer}.{theirs}.weight"
 
 
-def _reordered(our_name: str, weight: Tensor, config: ModelConfig, *, ours: bool) -> Tensor:
+def _reordered(our_name: str, config: ModelConfig, weight: Tensor, *, ours: bool) -> Tensor:
     """Query and key weights with their rows in our order (`ours`) or in Hugging Face's; others unchanged."""
     if not our_name.endswith(("wq.weight", "wk.weight")):
         return weight
@@ -125,15 +147,16 @@ def _reordered(our_name: str, weight: Tensor, config: ModelConfig, *, ours: bool
     return weight.reshape(-1, *split, columns).transpose(1, 2).reshape(weight.shape)
 
 
-def write_huggingface(folder: Path, model: Transformer, *, bos_id: int | None, eos_ids: list[int]) -> None:
+def write_huggingface(
+    folder: Path, config: ModelConfig, weights: Mapping[str, LazyTensor], *, bos_id: int | None, eos_ids: list[int]
+) -> None:
     """Writes config.json, generation_config.json and model.safetensors (float32), which `transformers` loads."""
-    config = model.config
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        _their_name(name): _reordered(name, tensor.float(), config, ours=False)
-        for name, tensor in model.state_dict().items()
+    theirs = {
+        _their_name(name): tensor.to(torch.float32).then(partial(_reordered, name, config, ours=False))
+        for name, tensor in weights.items()
     }
-    safetensors.save(folder / "model.safetensors", weights, {"format": "pt"})
+    safetensors.save(folder / "model.safetensors", theirs, {"format": "pt"})
     tokens: dict[str, Any] = {"bos_token_id": bos_id, "eos_token_id": eos_ids}
     description = {
         "architectures": ["LlamaForCausalLM"],

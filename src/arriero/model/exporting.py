@@ -1,0 +1,45 @@
+"""A model artifact in other projects' formats."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from arriero.artifacts import Artifact
+from arriero.errors import InputError
+from arriero.model.checkpoint import TOKENIZER, stored_model
+from arriero.model.formats.huggingface import write_huggingface
+from arriero.tokenizer import export_huggingface_tokenizer, load_chat_format, load_tokenizer
+
+
+@contextmanager
+def new_folder(destination: Path) -> Iterator[Path]:
+    """A folder to write in, which becomes `destination` when the block ends, and not if the block raises.
+
+    Raises InputError if the destination holds files already.
+    """
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise InputError(f"{destination} exists and is not an empty folder. Choose another destination.")
+    whole = destination.resolve()
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{whole.name}.", suffix=".partial", dir=whole.parent) as partial:
+        # A folder within: the temporary one itself is closed to other users.
+        folder = Path(partial) / whole.name
+        folder.mkdir()
+        yield folder
+        os.replace(folder, whole)
+
+
+def export_huggingface(artifact: Artifact, destination: Path) -> None:
+    """Writes a model artifact as a Hugging Face folder, adapters merged: weights, config, tokenizer, chat template.
+
+    It is there whole or not at all. Raises InputError if the destination holds files already.
+    """
+    config, weights = stored_model(artifact)
+    tokenizer = load_tokenizer(artifact.path / TOKENIZER)
+    chat_format = load_chat_format(artifact.path / TOKENIZER, tokenizer)
+    with new_folder(destination) as folder:
+        eos_ids = sorted(chat_format.stop_ids)
+        write_huggingface(folder, config, weights, bos_id=tokenizer.bos_id, eos_ids=eos_ids)
+        export_huggingface_tokenizer(chat_format, folder)
