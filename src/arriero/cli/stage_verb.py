@@ -12,20 +12,28 @@ Handler = Callable[[argparse.Namespace], int]
 
 
 class StageVerb:
-    """`arriero <words>` runs the stage `stage_name`. Its options follow from the stage's inputs and config."""
+    """`arriero <words>` runs the stage `stage_name`. Its options follow from the stage's inputs and config.
 
-    def __init__(self, words: str, stage_name: str, summary: str) -> None:
+    `positional` names the one field that may be given as a bare word.
+    """
+
+    def __init__(self, words: str, stage_name: str, summary: str, positional: str | None = None) -> None:
         self.words = words
         self.stage_name = stage_name
         self.summary = summary
+        self.positional = positional
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Adds the options. Imports the stage: called only for the verb that was asked for."""
+        from arriero.config.schema import fields_of
         from arriero.pipeline.table import STAGES
 
         stage = STAGES[self.stage_name]
         parser.formatter_class = argparse.RawDescriptionHelpFormatter
         parser.epilog = config_help(stage.config)
+        if self.positional is not None:
+            doc = fields_of(stage.config)[self.positional].description
+            parser.add_argument("positional", nargs="?", metavar=self.positional.upper(), help=doc)
         for edge in stage.inputs:
             parser.add_argument(
                 f"--{edge.name.replace('_', '-')}",
@@ -53,6 +61,8 @@ class StageVerb:
         runs = Runs(args.runs)
         # A path in the file starts at the file, one that is typed at the current folder.
         written = with_resolved_paths(stage.config, load_toml(args.config), args.config.parent) if args.config else {}
+        if self.positional is not None and args.positional is not None:
+            written |= {self.positional: args.positional}
         values = apply_overrides(written, args.overrides)
         where = f"arriero {self.words}"
         top = parse(RunConfig, {"name": "alone", "machine": values.pop("machine", {})}, where)
@@ -96,7 +106,7 @@ STAGE_VERBS = (
     StageVerb("data chats", "data.python_chat", "make the chat domain: questions about the standard library"),
     StageVerb("data chat-files", "data.chat_files", "take your own dialogues and prompts as chat data"),
     StageVerb("tokenizer train", "tokenizer.train", "train a SentencePiece BPE tokenizer on a corpus"),
-    StageVerb("model import", "model.import", "read a model from a GGUF file or a Hugging Face folder"),
+    StageVerb("model import", "model.import", "read a model from another project's files", "source"),
     StageVerb("pretrain", "train.pretrain", "pretrain from scratch, or continue from a base model"),
     StageVerb("sft", "train.sft", "fine-tune on dialogues, loss on the answers only"),
     StageVerb("prefer sample", "preference.sample", "sample pairs of answers from two models"),
