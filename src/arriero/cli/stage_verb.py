@@ -96,7 +96,7 @@ STAGE_VERBS = (
     StageVerb("data chats", "data.python_chat", "make the chat domain: questions about the standard library"),
     StageVerb("data chat-files", "data.chat_files", "take your own dialogues and prompts as chat data"),
     StageVerb("tokenizer train", "tokenizer.train", "train a SentencePiece BPE tokenizer on a corpus"),
-    StageVerb("model import", "model.import", "read a model from a GGUF file or a Hugging Face folder"),
+    StageVerb("model import", "model.import", "read a model: GGUF, Hugging Face, Meta, llama2.c"),
     StageVerb("pretrain", "train.pretrain", "pretrain from scratch, or continue from a base model"),
     StageVerb("sft", "train.sft", "fine-tune on dialogues, loss on the answers only"),
     StageVerb("prefer sample", "preference.sample", "sample pairs of answers from two models"),
