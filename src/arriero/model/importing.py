@@ -104,7 +104,8 @@ def _explained(path: Path) -> Iterator[None]:
     except ConfigError as error:
         where = "" if str(error).startswith(str(path)) else f"{path}: "
         raise InputError(f"{where}{error} Fetch the model again, or choose another.") from None
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    # torch raises RuntimeError where the config's sizes go beyond 64 bits.
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(
             f"{path} does not have the form of a model's files ({type(error).__name__}: {error}). Fetch the model "
             "again, or choose another."
