@@ -72,7 +72,7 @@ def open_llama2c(path: Path) -> Llama2cFile:
             if part != _ROTARY:
                 tensors[name] = LazyTensor(shape, torch.float32, partial(_read, path, position, shape))
             position += 4 * prod(shape)
-    return Llama2cFile(*numbers, tied, tensors)
+    return Llama2cFile(dim, ffn_dim, n_layers, n_heads, n_kv_heads, vocab_size, max_seq_len, tied, tensors)
 
 
 def _header(path: Path) -> tuple[int, tuple[int, ...], bool]:

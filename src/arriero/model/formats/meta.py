@@ -95,7 +95,7 @@ def _check_count(folder: Path, config: ModelConfig, parts: list[dict[str, LazyTe
         return
     if rows > 0 and config.dim % rows == 0 and config.dim // rows > len(parts):
         raise InputError(
-            f"{folder} has no {part_name(len(parts))}: its weights are cut in {config.dim // rows} parts, of which "
+            f"{folder} has no {_part_name(len(parts))}: its weights are cut in {config.dim // rows} parts, of which "
             f"{len(parts)} are there. Fetch the others."
         )
     raise InputError(
@@ -106,18 +106,18 @@ def _check_count(folder: Path, config: ModelConfig, parts: list[dict[str, LazyTe
 
 def _first(path: Path, parts: list[dict[str, LazyTensor]], name: str) -> LazyTensor:
     if name not in parts[0] or len(parts[0][name].shape) != 2:
-        raise InputError(f"{path.parent / part_name(0)} has no matrix {name!r}, which every Llama has.")
+        raise InputError(f"{path.parent / _part_name(0)} has no matrix {name!r}, which every Llama has.")
     return parts[0][name]
 
 
-def part_name(part: int) -> str:
+def _part_name(part: int) -> str:
     return f"consolidated.{part:02}.pth"
 
 
 def _part_files(folder: Path) -> list[Path]:
     """All parts in order. Raises InputError naming the first that is missing."""
     found = {path.name for path in folder.glob("consolidated.*") if re.fullmatch(r"consolidated\.\d\d\.pth", path.name)}
-    names = [part_name(part) for part in range(max(len(found), 1))]
+    names = [_part_name(part) for part in range(max(len(found), 1))]
     for name in names:
         if name not in found:
             raise InputError(f"{folder} has no {name}, a part of the weights. Fetch it.")
@@ -130,14 +130,14 @@ def _merged(folder: Path, config: ModelConfig, parts: list[dict[str, LazyTensor]
     for number, part in enumerate(parts):
         if part.keys() != parts[0].keys():
             odd = sorted(part.keys() ^ parts[0].keys())[0]
-            raise InputError(f"{folder}: only one of {part_name(0)} and {part_name(number)} has the tensor {odd!r}.")
-    for name in parts[0].keys() - {_IGNORED}:
+            raise InputError(f"{folder}: only one of {_part_name(0)} and {_part_name(number)} has the tensor {odd!r}.")
+    for name in sorted(parts[0].keys() - {_IGNORED}):
         pieces = [part[name] for part in parts]
         shape = list(pieces[0].shape)
         for number, piece in enumerate(pieces):
             if piece.shape != pieces[0].shape or piece.dtype != pieces[0].dtype:
                 raise InputError(
-                    f"{folder / part_name(number)}: {name!r} is not of the shape and dtype of the first part's."
+                    f"{folder / _part_name(number)}: {name!r} is not of the shape and dtype of the first part's."
                 )
         if len(shape) == 2:
             cut = _cut(name, by_columns=shape[1] != config.dim)
@@ -188,7 +188,7 @@ def write_meta(
     folder.mkdir(parents=True, exist_ok=True)
     for part in range(parts):
         shares = {name: _share(name, whole[name], part, parts, by_columns) for name in sorted(whole)}
-        torch_zip.save(folder / part_name(part), shares)
+        torch_zip.save(folder / _part_name(part), shares)
     write_atomic(folder / TOKENIZER, vocabulary)
     write_json(folder / PARAMS, params)
 
