@@ -1,7 +1,6 @@
 """Models of others: the same logits as transformers gives, both ways, and llama2.c's own text."""
 
 import json
-import struct
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -279,46 +278,14 @@ def test_smollm2_equals_transformers_on_the_same_dequantised_weights(smollm2: tu
     assert difference <= 1e-3, f"largest logit difference {difference}"
 
 
-def read_llama2c(path: Path) -> Transformer:
-    """A model in llama2.c's format (see the data's INDEX)."""
-    data = path.read_bytes()
-    dim, ffn_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq = struct.unpack_from("<7i", data)
-    assert vocab_size > 0, "tied embeddings"
-    config = ModelConfig(
-        dim=dim,
-        n_layers=n_layers,
-        n_heads=n_heads,
-        n_kv_heads=n_kv_heads,
-        vocab_size=vocab_size,
-        ffn_dim=ffn_dim,
-        max_seq_len=seq,
-        tied_embeddings=True,
-    )
-    model, position = Transformer(config), 28
-    order = ["attention_norm", "attention.wq", "attention.wk", "attention.wv", "attention.wo", "ffn_norm"]
-    order += ["feed_forward.w1", "feed_forward.w2", "feed_forward.w3"]
-    names = ["tok_embeddings"] + [f"layers.{layer}.{part}" for part in order for layer in range(n_layers)] + ["norm"]
-    for name in names:
-        parameter = model.get_parameter(f"{name}.weight")
-        values = np.frombuffer(data, "<f4", parameter.numel(), position)
-        with torch.no_grad():
-            parameter.copy_(torch.from_numpy(values.copy()).view_as(parameter))
-        position += 4 * parameter.numel()
-    return model
-
-
 def test_stories260k_tells_llama2c_s_story(shared: Path) -> None:
+    """The model and its tokenizer, from llama2.c's own files."""
     folder = shared / "stories260K"
-    model = read_llama2c(folder / "stories260K.bin")
-    data = (folder / "tok512.bin").read_bytes()
-    pieces, position = [], 4
-    while position < len(data):
-        length = struct.unpack_from("<i", data, position + 4)[0]
-        pieces.append(data[position + 8 : position + 8 + length])
-        position += 8 + length
-    story = (folder / "expected.txt").read_bytes().rstrip(b"\n")
+    model, tokenizer = read_model(folder / "stories260K.bin")
+    story = (folder / "expected.txt").read_bytes().rstrip(b"\n").decode()
+    assert tokenizer.bos_id == 1
     greedy = SamplingConfig(temperature=0.0, max_new_tokens=200)
     ids = generate(model, [[1]], greedy, stop_ids={1, 2}, seed=0)[0].ids
-    told = b"".join(b"\n" if pieces[token] == b"<0x0A>" else pieces[token] for token in ids).lstrip()
     assert len(story) > 400
-    assert told.rstrip(b"\n") == story
+    assert tokenizer.decode(ids).rstrip("\n") == story
+    assert tuple(tokenizer.encode(story)) == tuple(ids)

@@ -14,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="smollm2",
         metavar="MODEL",
-        help="start from: smollm2 (default), a GGUF file, a Hugging Face folder, or scratch",
+        help="start from: smollm2 (default), a released model (GGUF, Hugging Face, Meta, llama2.c), or scratch",
     )
     parser.add_argument("--out", type=Path, default=Path("recipe.toml"), metavar="FILE", help="default: recipe.toml")
 

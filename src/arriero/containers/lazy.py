@@ -43,3 +43,10 @@ class LazyTensor:
 
     def to(self, dtype: torch.dtype) -> "LazyTensor":
         return self if dtype == self.dtype else self.then(lambda tensor: tensor.to(dtype), dtype=dtype)
+
+    def buffer(self, name: str) -> memoryview:
+        """Its bytes in row-major order, read now. `name`: what to call it where `read` gave another shape or dtype."""
+        tensor = self.read()
+        assert tuple(tensor.shape) == self.shape, f"{name}: {tuple(tensor.shape)} read, {self.shape} announced"
+        assert tensor.dtype == self.dtype, f"{name}: {tensor.dtype} read, {self.dtype} announced"
+        return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data

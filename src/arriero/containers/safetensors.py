@@ -12,7 +12,7 @@ from functools import partial
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -50,7 +50,7 @@ def save(path: Path, tensors: Mapping[str, Tensor | LazyTensor], metadata: Mappi
     with replacing(path) as file:
         file.write(_header(ordered, metadata))
         for name, tensor in ordered:
-            _write(file, name, tensor)
+            file.write(tensor.buffer(name))
 
 
 def _header(ordered: list[tuple[str, LazyTensor]], metadata: Mapping[str, str] | None) -> bytes:
@@ -62,13 +62,6 @@ def _header(ordered: list[tuple[str, LazyTensor]], metadata: Mapping[str, str] |
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     padded = text.ljust(-(-len(text) // 8) * 8)
     return len(padded).to_bytes(8, "little") + padded
-
-
-def _write(file: BinaryIO, name: str, lazy: LazyTensor) -> None:
-    tensor = lazy.read()
-    assert tuple(tensor.shape) == lazy.shape, f"{name}: {tuple(tensor.shape)} read, {lazy.shape} announced"
-    assert tensor.dtype == lazy.dtype, f"{name}: {tensor.dtype} read, {lazy.dtype} announced"
-    file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def load(path: Path) -> dict[str, Tensor]:

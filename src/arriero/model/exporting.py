@@ -10,6 +10,7 @@ from arriero.artifacts import Artifact
 from arriero.errors import InputError
 from arriero.model.checkpoint import TOKENIZER, stored_model
 from arriero.model.formats.huggingface import write_huggingface
+from arriero.model.formats.meta import write_meta
 from arriero.tokenizer import export_huggingface_tokenizer, load_chat_format, load_tokenizer
 
 
@@ -43,3 +44,14 @@ def export_huggingface(artifact: Artifact, destination: Path) -> None:
         eos_ids = sorted(chat_format.stop_ids)
         write_huggingface(folder, config, weights, bos_id=tokenizer.bos_id, eos_ids=eos_ids)
         export_huggingface_tokenizer(chat_format, folder)
+
+
+def export_meta(artifact: Artifact, destination: Path, parts: int) -> None:
+    """Writes a model artifact as a folder of Meta's form in `parts` parts, adapters merged.
+
+    It is there whole or not at all. Raises InputError if the destination holds files already, or if Meta's code could
+    not load the model so.
+    """
+    config, weights = stored_model(artifact)
+    with new_folder(destination) as folder:
+        write_meta(folder, config, weights, load_tokenizer(artifact.path / TOKENIZER), parts)

@@ -1,7 +1,7 @@
-"""Stage model.import: a released Llama, from a GGUF file or a Hugging Face folder."""
+"""Stage model.import: a released Llama, from any file or folder in a format that is read here."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from arriero.config import InputPath, config, setting
 from arriero.containers.lazy import LazyTensor
 from arriero.errors import ArtifactError, ConfigError, InputError
 from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights, shapes_of, skeleton
+from arriero.model.formats import llama2c, meta
 from arriero.model.formats.gguf import open_gguf
 from arriero.model.formats.huggingface import open_huggingface
 from arriero.model.formats.release import Release
@@ -25,11 +26,14 @@ from arriero.tokenizer import ChatFormat, save_chat_format, save_tokenizer
 class ImportConfig:
     """Which model to import. Give `source` or `package`, not both."""
 
-    source: InputPath | None = setting(None, "a GGUF file, or a Hugging Face folder (config.json, safetensors)")
+    source: InputPath | None = setting(None, "a GGUF file, a Hugging Face or Meta folder, or a llama2.c .bin file")
     package: str | None = setting(
         None, 'a GGUF file inside an installed Python package, which is not imported: "package_name/file.gguf"'
     )
     sha256: str | None = setting(None, "the digest that the file must have, in hexadecimal", pattern="^[0-9a-f]{64}$")
+    tokenizer: InputPath | None = setting(
+        None, "a tokenizer file, where a Meta or llama2.c model does not bring its own"
+    )
     chat_format: Literal["llama2", "chatml"] = setting(..., "the chat format that the model was tuned with")
 
     def __post_init__(self) -> None:
@@ -56,8 +60,40 @@ def source_path(config: ImportConfig) -> Path:
 
 
 def outside_digests(config: ImportConfig) -> dict[str, str]:
-    """The digest of a package's file: content that the result depends on and no InputPath field names."""
-    return {} if config.package is None else {"package": tree_digest(source_path(config))}
+    """Digests of a package's file and of a tokenizer beside the model: content that no InputPath field names."""
+    if config.package is not None:
+        return {"package": tree_digest(source_path(config))}
+    finder = None if config.source is None or config.tokenizer is not None else _READERS[_kind(config.source)][1]
+    return {} if finder is None else {"tokenizer": tree_digest(finder(source_path(config)))}
+
+
+def _kind(path: Path) -> str:
+    """The format of a file or folder, by what is in it. Raises InputError that lists what is read."""
+    if (path / "config.json").is_file():  # first: some Hugging Face folders hold a params.json, too
+        return "hf"
+    if (path / meta.PARAMS).is_file():
+        return "meta"
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(4) == b"GGUF":
+                return "gguf"
+        if path.suffix == ".bin":
+            return "llama2c"
+    elif not path.exists():
+        raise InputError(f"There is no file or folder {path}.")
+    raise InputError(
+        f"{path} is no model that is read here: a GGUF file, a llama2.c .bin file, a Hugging Face folder (with "
+        f"config.json), or Meta's folder (with {meta.PARAMS})."
+    )
+
+
+# Format -> its reader, and how it finds a tokenizer that lies beside the model; None where models bring their own.
+_READERS: dict[str, tuple[Callable[..., Release], Callable[[Path], Path] | None]] = {
+    "gguf": (open_gguf, None),
+    "hf": (open_huggingface, None),
+    "meta": (meta.open_meta, meta.beside),
+    "llama2c": (llama2c.open_llama2c, llama2c.beside),
+}
 
 
 @contextmanager
@@ -68,20 +104,27 @@ def _explained(path: Path) -> Iterator[None]:
     except ConfigError as error:
         where = "" if str(error).startswith(str(path)) else f"{path}: "
         raise InputError(f"{where}{error} Fetch the model again, or choose another.") from None
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    # torch raises RuntimeError where the config's sizes go beyond 64 bits.
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(
             f"{path} does not have the form of a model's files ({type(error).__name__}: {error}). Fetch the model "
             "again, or choose another."
         ) from error
 
 
-def open_release(path: Path) -> Release:
+def open_release(path: Path, tokenizer: Path | None = None) -> Release:
     """A model in any format that is read here, its weights unread. Raises InputError naming what is wrong.
 
+    `tokenizer`: its file, where a Meta or llama2.c model does not bring its own.
     Rows that pad the vocabulary beyond the tokenizer's are cut off: the model could say a token without a text.
     """
     with _explained(path):
-        release = open_huggingface(path) if path.is_dir() else open_gguf(path)
+        reader, finder = _READERS[_kind(path)]
+        if tokenizer is not None and finder is None:
+            raise InputError(f"{path} brings its own tokenizer: leave tokenizer unset.")
+        release = reader(path) if tokenizer is None else reader(path, tokenizer)
+        if release.config.n_layers > len(release.weights):
+            raise InputError(f"{path} says it has {release.config.n_layers} blocks, but not so many weights.")
         tokens = release.tokenizer.vocab_size
         if tokens > release.config.vocab_size:
             raise InputError(
@@ -110,7 +153,7 @@ def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[st
             f"{path} has the SHA-256 digest {found}, expected {config.sha256}. It is another version or damaged: fetch "
             f"it again, or change sha256."
         )
-    release = open_release(path)
+    release = open_release(path, config.tokenizer)
     chat_format = ChatFormat(config.chat_format, release.tokenizer)
     staging = context.scratch / TOKENIZER
     save_tokenizer(release.tokenizer, staging)

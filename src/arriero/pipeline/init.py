@@ -269,7 +269,7 @@ def _missing_lists(folder: Path) -> list[tuple[Path, Path]]:
 
 
 def _imported(model: str, folder: Path) -> tuple[dict[str, str], int]:
-    """The fields of model.import for `smollm2`, a GGUF file or a Hugging Face folder, and the model's context.
+    """The fields of model.import for `smollm2` or a released model, and the model's context.
 
     Raises InputError if the model cannot be read or speaks no chat format of ours.
     """
@@ -278,9 +278,7 @@ def _imported(model: str, folder: Path) -> tuple[dict[str, str], int]:
         return SMOLLM2, open_release(packaged).config.max_seq_len
     path = Path(model)
     if not path.exists():
-        raise InputError(f"There is no model {model}. Give smollm2, scratch, a GGUF file, or a Hugging Face folder.")
-    if path.is_dir() and not (path / "config.json").is_file():
-        raise InputError(f"{path} is not a Hugging Face folder: it has no config.json. Give the folder that has one.")
+        raise InputError(f"There is no model {model}. Give smollm2, scratch, or a released model's file or folder.")
     release = open_release(path)
     fields = {"source": _path(path, folder), "chat_format": _chat_format(path, release.tokenizer)}
     return fields, release.config.max_seq_len

@@ -2,7 +2,14 @@
 
 from arriero.tokenizer.chat_format import ChatFormat, Rendered, load_chat_format, save_chat_format, without_tags
 from arriero.tokenizer.export import export_huggingface_tokenizer
-from arriero.tokenizer.storage import load_tokenizer, save_tokenizer, tokenizer_from_gguf, tokenizer_from_huggingface
+from arriero.tokenizer.storage import (
+    load_tokenizer,
+    save_tokenizer,
+    tokenizer_from_file,
+    tokenizer_from_gguf,
+    tokenizer_from_huggingface,
+)
+from arriero.tokenizer.tiktoken import tiktoken_file
 from arriero.tokenizer.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = [
@@ -15,6 +22,8 @@ __all__ = [
     "load_tokenizer",
     "save_chat_format",
     "save_tokenizer",
+    "tiktoken_file",
+    "tokenizer_from_file",
     "tokenizer_from_gguf",
     "tokenizer_from_huggingface",
     "without_tags",

@@ -7,6 +7,7 @@ A byte that the vocabulary lacks (SmolLM2's lacks 0xF1, for one) is dropped, as 
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer as JsonTokenizer
@@ -43,8 +44,45 @@ class ByteLevelTokenizer(Tokenizer):
         return {JSON_FILE: self._json}
 
 
-def build_json(tokens: Sequence[str], merges: Sequence[str], control: Mapping[str, int]) -> bytes:
-    """A `tokenizer.json` of SmolLM2's kind: every digit alone, then GPT-2's splitting and byte alphabet."""
+def _byte_level(*, add_prefix_space: bool, use_regex: bool = True) -> dict[str, Any]:
+    """Bytes in GPT-2's alphabet; with `use_regex`, after its splitting."""
+    return {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": True, "use_regex": use_regex}
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How a text is cut into words before merging: `tokenizers` pre-tokenizers.
+
+    whole_words: a word that is a token is taken as it is, whatever the merges would make of it
+    """
+
+    steps: tuple[Mapping[str, Any], ...]
+    whole_words: bool
+
+
+SMOLLM = Splitting(({"type": "Digits", "individual_digits": True}, _byte_level(add_prefix_space=False)), False)
+# Llama 3's expression is that of `llama/tokenizer.py` in its repository.
+LLAMA3 = Splitting(
+    (
+        {
+            "type": "Split",
+            "pattern": {
+                "Regex": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+                r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+            },
+            "behavior": "Isolated",
+            "invert": False,
+        },
+        _byte_level(add_prefix_space=False, use_regex=False),
+    ),
+    True,
+)
+
+
+def build_json(
+    tokens: Sequence[str], merges: Sequence[str], control: Mapping[str, int], *, splitting: Splitting = SMOLLM
+) -> bytes:
+    """A `tokenizer.json` in GPT-2's byte alphabet, which cuts texts into words as `splitting` says."""
     spec = {
         "version": "1.0",
         "truncation": None,
@@ -53,7 +91,7 @@ def build_json(tokens: Sequence[str], merges: Sequence[str], control: Mapping[st
         "normalizer": None,
         "pre_tokenizer": {
             "type": "Sequence",
-            "pretokenizers": [{"type": "Digits", "individual_digits": True}, _byte_level(add_prefix_space=False)],
+            "pretokenizers": [dict(step) for step in splitting.steps],
         },
         "post_processor": None,
         "decoder": _byte_level(add_prefix_space=True),
@@ -65,7 +103,7 @@ def build_json(tokens: Sequence[str], merges: Sequence[str], control: Mapping[st
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": False,
+            "ignore_merges": splitting.whole_words,
             "vocab": {token: index for index, token in enumerate(tokens)},
             "merges": [merge.split(" ") for merge in merges],
         },
@@ -79,15 +117,11 @@ def added_token(name: str, token: int) -> dict[str, Any]:
     return {"id": token, "content": name, **flags}
 
 
-def _byte_level(*, add_prefix_space: bool) -> dict[str, Any]:
-    return {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": True, "use_regex": True}
-
-
 def _is_byte_level(decoder: Mapping[str, Any]) -> bool:
     return decoder.get("type") == "ByteLevel" or any(_is_byte_level(part) for part in decoder.get("decoders", ()))
 
 
-def _byte_alphabet() -> dict[str, int]:
+def byte_alphabet() -> dict[str, int]:
     """GPT-2's spelling of the 256 bytes: printable ones as themselves, the others from U+0100 on, in order."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
@@ -97,7 +131,7 @@ def _byte_alphabet() -> dict[str, int]:
 def _pieces(vocabulary: Mapping[str, int], added: Sequence[Mapping[str, Any]]) -> list[bytes]:
     """Each id's bytes; ids that nothing names, and control ids, are empty."""
     literal = {a["id"]: b"" if a["special"] else a["content"].encode("utf-8") for a in added}
-    alphabet = _byte_alphabet()
+    alphabet = byte_alphabet()
     pieces = [b""] * (max(vocabulary.values(), default=-1) + 1)
     for token, index in vocabulary.items():
         try:

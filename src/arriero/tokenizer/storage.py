@@ -4,19 +4,24 @@ A tokenizer's folder holds `tokenizer.model` (SentencePiece) or `tokenizer.json`
 `vocabulary.json`, which says which family it is and which ids are control tokens.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from arriero.artifacts.files import read_json, write_atomic, write_json
 from arriero.containers.gguf import GgufFile
-from arriero.errors import ArtifactError, InputError
+from arriero.errors import ArtifactError, InputError, at
 from arriero.tokenizer.bpe import JSON_FILE, ByteLevelTokenizer, build_json
+from arriero.tokenizer.llama2c import tokenizer_from_llama2c
 from arriero.tokenizer.sentencepiece import CONTROL, MODEL_FILE, SentencePieceTokenizer, build_model
+from arriero.tokenizer.tiktoken import tokenizer_from_tiktoken
 from arriero.tokenizer.tokenizer import Tokenizer
 
 VOCABULARY_FILE = "vocabulary.json"
 _FAMILIES: dict[str, type[Tokenizer]] = {"sentencepiece": SentencePieceTokenizer, "byte_level": ByteLevelTokenizer}
+
+MAX_FILE_BYTES = 16 << 20  # Llama 3's 128,000 tokens have 2 MB
 
 # What ends a document in pretraining where a chat model's own EOS ends a turn (SmolLM2's is <|im_end|>).
 _END_OF_DOCUMENT = "<|endoftext|>"
@@ -114,3 +119,23 @@ def tokenizer_from_huggingface(folder: Path) -> Tokenizer:
 def _token_name(entry: Any) -> str:
     """A token in `tokenizer_config.json` is its text, or an object with its text."""
     return str(entry["content"]) if isinstance(entry, dict) else str(entry)
+
+
+def tokenizer_from_file(path: Path) -> Tokenizer:
+    """A tokenizer that lies alone in a file: llama2.c's `.bin`, Llama 3's (tiktoken), or SentencePiece's `.model`.
+
+    Raises InputError that names the file.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"The tokenizer {path} cannot be read: {error.strerror}.") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(f"{path} is no tokenizer: it has more than {MAX_FILE_BYTES} bytes.")
+    with at(str(path)):
+        if path.suffix == ".bin":
+            return tokenizer_from_llama2c(data)
+        if re.match(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n", data):
+            return tokenizer_from_tiktoken(data)
+        return SentencePieceTokenizer(data)
