@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from arriero.artifacts import Artifact
 from arriero.errors import InputError
 from arriero.model.checkpoint import TOKENIZER, stored_model
+from arriero.model.formats.gguf import FILE_TYPES, write_gguf_model
 from arriero.model.formats.huggingface import write_huggingface
 from arriero.tokenizer import export_huggingface_tokenizer, load_chat_format, load_tokenizer
 
@@ -43,3 +44,19 @@ def export_huggingface(artifact: Artifact, destination: Path) -> None:
         eos_ids = sorted(chat_format.stop_ids)
         write_huggingface(folder, config, weights, bos_id=tokenizer.bos_id, eos_ids=eos_ids)
         export_huggingface_tokenizer(chat_format, folder)
+
+
+def export_gguf(artifact: Artifact, destination: Path, kind: str) -> None:
+    """Writes a model artifact as a GGUF file that llama.cpp runs, adapters merged: weights, tokenizer, chat template.
+
+    `kind`: f32, f16, q8_0 or q4_0, the type of the matrices. The file is there whole or not at all. Raises InputError
+    if it exists already, if the kind is unknown, or if llama.cpp lacks what the model needs.
+    """
+    if kind not in FILE_TYPES:
+        raise InputError(f"There is no type {kind!r} to write; choose one of {', '.join(FILE_TYPES)}.")
+    if destination.exists():
+        raise InputError(f"{destination} exists already. Choose another destination.")
+    config, weights = stored_model(artifact)
+    tokenizer = load_tokenizer(artifact.path / TOKENIZER)
+    chat_format = load_chat_format(artifact.path / TOKENIZER, tokenizer)
+    write_gguf_model(destination, config, weights, chat_format, kind=kind, name=artifact.id)

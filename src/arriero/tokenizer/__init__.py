@@ -2,7 +2,8 @@
 
 from arriero.tokenizer.chat_format import ChatFormat, Rendered, load_chat_format, save_chat_format, without_tags
 from arriero.tokenizer.export import export_huggingface_tokenizer
-from arriero.tokenizer.storage import load_tokenizer, save_tokenizer, tokenizer_from_gguf, tokenizer_from_huggingface
+from arriero.tokenizer.gguf import gguf_vocabulary, tokenizer_from_gguf
+from arriero.tokenizer.storage import load_tokenizer, save_tokenizer, tokenizer_from_huggingface
 from arriero.tokenizer.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "StreamDecoder",
     "Tokenizer",
     "export_huggingface_tokenizer",
+    "gguf_vocabulary",
     "load_chat_format",
     "load_tokenizer",
     "save_chat_format",

@@ -12,9 +12,14 @@ from typing import Any
 from tokenizers import Tokenizer as JsonTokenizer
 
 from arriero.errors import InputError
+from arriero.tokenizer.splitting import SPLITTINGS, byte_level
 from arriero.tokenizer.tokenizer import Tokenizer
 
 JSON_FILE = "tokenizer.json"
+
+# What ends a document in pretraining where a chat model's own EOS ends a turn (SmolLM2's is <|im_end|>, Llama 3's
+# <|eot_id|>).
+_END_OF_DOCUMENT = ("<|endoftext|>", "<|end_of_text|>")
 
 
 class ByteLevelTokenizer(Tokenizer):
@@ -43,20 +48,35 @@ class ByteLevelTokenizer(Tokenizer):
         return {JSON_FILE: self._json}
 
 
-def build_json(tokens: Sequence[str], merges: Sequence[str], control: Mapping[str, int]) -> bytes:
-    """A `tokenizer.json` of SmolLM2's kind: every digit alone, then GPT-2's splitting and byte alphabet."""
+def end_of_document(control: Mapping[str, int], eos_id: int | None) -> int | None:
+    """The token that ends a document: the control token of such a name, or else the model's EOS."""
+    return next((control[name] for name in _END_OF_DOCUMENT if name in control), eos_id)
+
+
+def build_json(
+    tokens: Sequence[str],
+    merges: Sequence[str],
+    control: Mapping[str, int],
+    *,
+    literal: Mapping[str, int] | None = None,
+    splitting: str = "smollm",
+) -> bytes:
+    """A `tokenizer.json` whose text is split as `splitting` says.
+
+    control: names of the tokens that no text yields; literal: tokens that text yields wherever it holds them
+    """
+    added = [added_token(name, token) for name, token in control.items()]
+    added += [added_token(name, token, special=False) for name, token in (literal or {}).items()]
+    chosen = SPLITTINGS[splitting]
     spec = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [added_token(name, token) for name, token in sorted(control.items(), key=lambda c: c[1])],
-        "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [{"type": "Digits", "individual_digits": True}, _byte_level(add_prefix_space=False)],
-        },
+        "added_tokens": sorted(added, key=lambda entry: int(entry["id"])),
+        "normalizer": chosen.normalizer,
+        "pre_tokenizer": chosen.pre_tokenizer,
         "post_processor": None,
-        "decoder": _byte_level(add_prefix_space=True),
+        "decoder": byte_level(add_prefix_space=True, use_regex=True),
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -65,7 +85,7 @@ def build_json(tokens: Sequence[str], merges: Sequence[str], control: Mapping[st
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": False,
+            "ignore_merges": chosen.ignore_merges,
             "vocab": {token: index for index, token in enumerate(tokens)},
             "merges": [merge.split(" ") for merge in merges],
         },
@@ -73,14 +93,10 @@ def build_json(tokens: Sequence[str], merges: Sequence[str], control: Mapping[st
     return json.dumps(spec, ensure_ascii=False).encode("utf-8")
 
 
-def added_token(name: str, token: int) -> dict[str, Any]:
-    """A control token as `tokenizer.json` lists it."""
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+def added_token(name: str, token: int, *, special: bool = True) -> dict[str, Any]:
+    """A control token, or one that text yields whole, as `tokenizer.json` lists it."""
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": special}
     return {"id": token, "content": name, **flags}
-
-
-def _byte_level(*, add_prefix_space: bool) -> dict[str, Any]:
-    return {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": True, "use_regex": True}
 
 
 def _is_byte_level(decoder: Mapping[str, Any]) -> bool:
