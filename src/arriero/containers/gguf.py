@@ -24,13 +24,12 @@ from arriero.errors import InputError
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
-_MAX_ARRAY_DEPTH = 4
 _MAX_DIMENSIONS = 4
 _DEFAULT_ALIGNMENT = 32
 # Above what models have: 260,000 tokens with scores, types or merges are 900,000 items in 12 MB; 70B has 723 tensors.
 _MAX_HEADER_BYTES = 32 << 20
 _MAX_ITEMS = 1 << 20  # in all arrays together
-_MAX_TENSORS = _MAX_ENTRIES = 1 << 14
+_MAX_TENSORS = _MAX_ENTRIES = 1 << 13
 
 # Value type number -> numpy's little-endian type. 8 is a string, 9 an array.
 _SCALARS = {0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"}
@@ -167,7 +166,7 @@ class _Cursor:
     def value(self) -> Any:
         kind = self.number("<I")
         if kind == _ARRAY:
-            return self._array(1)
+            return self._array()
         return self.text() if kind == _STRING else self._numbers(kind, 1)[0]
 
     def _numbers(self, kind: int, length: int) -> list[Any]:
@@ -177,15 +176,13 @@ class _Cursor:
         numbers: list[Any] = np.frombuffer(self.take(length * layout.itemsize), dtype=layout).tolist()
         return numbers
 
-    def _array(self, depth: int) -> list[Any]:
-        if depth > _MAX_ARRAY_DEPTH:
-            raise self.damaged(f"arrays are nested more than {_MAX_ARRAY_DEPTH} deep")
+    def _array(self) -> list[Any]:
         kind = self.number("<I")
-        if kind == _ARRAY:
-            return [self._array(depth + 1) for _ in range(self._items(4 + 8, "arrays"))]
-        if kind == _STRING:
-            return self._texts(self._items(8, "texts"))
-        return self._numbers(kind, self._items(1, "numbers"))
+        if kind == _ARRAY:  # which the format allows, and llama.cpp does not
+            raise self.damaged("an array holds arrays")
+        return (
+            self._texts(self._items(8, "texts")) if kind == _STRING else self._numbers(kind, self._items(1, "numbers"))
+        )
 
     def _items(self, smallest: int, what: str) -> int:
         """The length of an array, taken off what the file may still have."""
