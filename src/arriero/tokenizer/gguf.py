@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from arriero.containers.gguf import GgufFile
+from arriero.dialogue import first_user
 from arriero.errors import InputError
 from arriero.tokenizer.bpe import JSON_FILE, ByteLevelTokenizer, build_json, end_of_document
 from arriero.tokenizer.chat_format import ChatFormat
@@ -83,7 +84,8 @@ def gguf_vocabulary(chat_format: ChatFormat, vocab_size: int) -> dict[str, Any]:
     """The metadata that gives llama.cpp the tokenizer, its chat template and where an answer ends.
 
     `vocab_size`: rows of the model's embedding; those beyond the tokenizer's get names that no text yields. EOS is
-    the token that ends a turn: it is what llama.cpp stops on. Raises InputError on a tokenizer that llama.cpp lacks.
+    the token that ends a turn: it is what llama.cpp stops on. BOS is added where chats begin with it: llama.cpp has
+    one rule for chats and plain text. Raises InputError on a tokenizer that llama.cpp lacks.
     """
     tokenizer = chat_format.tokenizer
     if isinstance(tokenizer, SentencePieceTokenizer):
@@ -98,7 +100,7 @@ def gguf_vocabulary(chat_format: ChatFormat, vocab_size: int) -> dict[str, Any]:
         "tokenizer.ggml.eos_token_id": chat_format.end_of_turn_id,
         "tokenizer.ggml.eot_token_id": chat_format.end_of_turn_id,
         "tokenizer.ggml.padding_token_id": chat_format.end_of_turn_id,
-        "tokenizer.ggml.add_bos_token": tokenizer.bos_id is not None,
+        "tokenizer.ggml.add_bos_token": chat_format.render_prompt(first_user("Hello"))[0] == tokenizer.bos_id,
         "tokenizer.ggml.add_eos_token": False,
         "tokenizer.chat_template": chat_format.jinja(),
     }
