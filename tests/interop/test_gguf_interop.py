@@ -3,7 +3,9 @@
 import json
 import math
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +21,8 @@ from tokenizers import Tokenizer as JsonTokenizer
 from tokenizers import models, pre_tokenizers, trainers
 
 from arriero.artifacts import Artifact
-from arriero.containers.gguf import read_gguf
+from arriero.containers.gguf import read_gguf, write_gguf
+from arriero.containers.quantization import F32
 from arriero.dialogue import first_user
 from arriero.errors import InputError
 from arriero.generation import SamplingConfig, generate
@@ -315,6 +318,39 @@ def test_scaling_of_another_kind_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=said):
             gguf_config(read_gguf(with_divisors(tmp_path / "model.gguf", divisors, 10000.0, **metadata)))
+
+
+VALUES = st.sampled_from(
+    [0, 1, 2, 3, 7, 399, 1 << 20, (1 << 32) - 1, 0.0, -1.0, 1e-5, math.inf, math.nan, True, "", "yarn"]
+)
+VALUES |= st.lists(st.sampled_from(["a", "é"]), max_size=3) | st.lists(st.integers(-1, 6), max_size=3)
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_metadata_that_lie_end_in_an_input_error(made: Artifact, data: st.DataObject) -> None:
+    path, changed = made.path.parent / "whole.gguf", made.path.parent / "changed.gguf"
+    if not path.exists():
+        export_gguf(made, path, "f32")
+    file = read_gguf(path)
+    key = data.draw(st.sampled_from(sorted(file.metadata)))
+    lies = file.metadata | {key: data.draw(VALUES)}
+    if data.draw(st.booleans()):
+        del lies[data.draw(st.sampled_from(sorted(lies)))]
+    write_gguf(changed, lies, {name: (file.tensor(name), info.kind) for name, info in file.tensors.items()})
+    start = time.process_time()
+    with suppress(InputError):
+        assert len(open_release(changed).weights) == len(file.tensors)
+    assert time.process_time() - start < 1
+
+
+def test_blocks_without_weights_are_refused(made: Artifact, tmp_path: Path) -> None:
+    export_gguf(made, tmp_path / "whole.gguf", "f32")
+    file = read_gguf(tmp_path / "whole.gguf")
+    lies = file.metadata | {"llama.block_count": (1 << 32) - 1}
+    write_gguf(tmp_path / "lies.gguf", lies, {name: (file.tensor(name), F32) for name in file.tensors})
+    with pytest.raises(InputError, match="announces 4294967295 blocks but holds only 21 weights"):
+        open_release(tmp_path / "lies.gguf")
 
 
 @pytest.fixture(scope="module")

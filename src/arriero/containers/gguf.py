@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from torch import Tensor
@@ -282,16 +282,21 @@ def write_gguf(path: Path, metadata: Mapping[str, Any], tensors: Mapping[str, tu
         file.write(headers)
         for name, (tensor, kind) in tensors.items():
             file.write(bytes(-file.tell() % _DEFAULT_ALIGNMENT))
-            read = tensor.read()
-            assert tuple(read.shape) == tensor.shape, f"{name}: {tuple(read.shape)} read, {tensor.shape} announced"
-            try:
-                for part in encoded(read, kind):
-                    file.write(part.data)
-            except ValueError as error:
-                raise InputError(
-                    f"The tensor {name!r} cannot be written as {kind.name}: {error}. Choose the type f32."
-                ) from None
+            _write_tensor(file, name, tensor, kind)
         file.write(bytes(-file.tell() % _DEFAULT_ALIGNMENT))
+
+
+def _write_tensor(file: BinaryIO, name: str, tensor: LazyTensor, kind: TensorType) -> None:
+    """Apart, so that one tensor is let go before the next is read."""
+    read = tensor.read()
+    assert tuple(read.shape) == tensor.shape, f"{name}: {tuple(read.shape)} read, {tensor.shape} announced"
+    try:
+        for part in encoded(read, kind):
+            file.write(part.data)
+    except ValueError as error:
+        raise InputError(
+            f"The tensor {name!r} cannot be written as {kind.name}: {error}. Choose the type f32."
+        ) from None
 
 
 def _text(text: str) -> bytes:

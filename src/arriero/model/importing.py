@@ -20,6 +20,9 @@ from arriero.model.formats.huggingface import open_huggingface
 from arriero.model.formats.release import Release
 from arriero.tokenizer import ChatFormat, save_chat_format, save_tokenizer
 
+# A block of a Llama: four matrices of attention, three of the feed-forward, two norms.
+WEIGHTS_PER_BLOCK = 9
+
 
 @config
 class ImportConfig:
@@ -68,7 +71,7 @@ def _explained(path: Path) -> Iterator[None]:
     except ConfigError as error:
         where = "" if str(error).startswith(str(path)) else f"{path}: "
         raise InputError(f"{where}{error} Fetch the model again, or choose another.") from None
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{path} does not have the form of a model's files ({type(error).__name__}: {error}). Fetch the model "
             "again, or choose another."
@@ -87,6 +90,11 @@ def open_release(path: Path) -> Release:
             raise InputError(
                 f"{path}: the tokenizer has {tokens} tokens, the model only {release.config.vocab_size}. "
                 f"They do not belong together."
+            )
+        if release.config.n_layers * WEIGHTS_PER_BLOCK > len(release.weights):
+            raise InputError(
+                f"{path} announces {release.config.n_layers} blocks but holds only {len(release.weights)} weights. "
+                f"Fetch the model again, or choose another."
             )
         try:
             check_shapes(shapes_of(skeleton(release.config)), release.weights, str(path))

@@ -33,8 +33,8 @@ def short(value: Any) -> float:
 def gguf_rope_scaling(file: GgufFile, config: ModelConfig) -> ModelConfig:
     """The config with the scaling that the file names. Raises InputError on one that ours lacks."""
     found = {key.removeprefix(_KEY): value for key, value in file.metadata.items() if key.startswith(_KEY)}
-    kind = found.get("type", "linear" if "factor" in found else "none")  # as llama.cpp has it
-    factor = short(found.get("factor", 1.0))
+    kind = found.get("type", "linear")  # the defaults are llama.cpp's
+    factor = short(found.get("factor", file.metadata.get("llama.rope.scale_linear", 1.0)))
     if kind == "linear" and factor in (0.0, 1.0):
         kind = "none"
     if ROPE_DIVISORS in file.tensors:
@@ -136,7 +136,7 @@ def _solved(divisors: Tensor, config: ModelConfig) -> list[tuple[int, float, flo
     if slope <= 0 or offset >= 0:
         return []
     context, high = -slope / offset * 2 * math.pi, 1 - 1 / offset
-    if context < 1 or high <= 1:
+    if context < 1 or high < 1.01:
         return []
     multiple = _CONTEXTS[0] / context
     return [(round(context), 1.0, round(high, 4)), (_CONTEXTS[0], multiple, multiple * high)]
