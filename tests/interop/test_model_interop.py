@@ -216,7 +216,7 @@ def write_tiny_gguf(path: Path, **metadata: Any) -> None:
     ("metadata", "said"),
     [
         ({"architecture": "gemma"}, "architecture 'gemma'"),
-        ({"rope.scaling.type": "linear"}, "scales its rotary positions"),
+        ({"rope.scaling.type": "longrope"}, "scales its rotary positions by 'longrope'"),
         ({"expert_count": 8}, "mixture of experts"),
         ({"rope.dimension_count": 2}, "rotates only 2 of 4"),
     ],

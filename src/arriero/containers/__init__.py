@@ -1,1 +1,1 @@
-"""Bytes on disk, bounds checked first: GGUF and safetensors."""
+"""Bytes on disk, bounds checked first: GGUF and safetensors, read and written."""

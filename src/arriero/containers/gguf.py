@@ -1,28 +1,35 @@
-"""Reads GGUF, the file format of llama.cpp: metadata, and tensors that are dequantised one at a time.
+"""GGUF, the file format of llama.cpp: metadata and tensors, read and written one tensor at a time.
 
-Every count, length and offset of the header is held against the file's size before anything is allocated, so that
-a damaged or crafted file ends in an InputError and not in a hang or a killed process.
+Every count, length and offset of a header is held against the file's size and against what models need before
+anything is allocated, so that a damaged or crafted file ends in an InputError and not in a hang or a killed process.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
 """
 
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
-from arriero.containers.quantization import TENSOR_TYPES, Bytes, TensorType, dequantize
+from arriero.artifacts.files import replacing
+from arriero.containers.lazy import LazyTensor
+from arriero.containers.quantization import TENSOR_TYPES, TensorType, decoded, encoded
 from arriero.errors import InputError
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
-_MAX_ARRAY_DEPTH = 4
 _MAX_DIMENSIONS = 4
 _DEFAULT_ALIGNMENT = 32
+# Above what models have: 260,000 tokens with scores, types or merges are 900,000 items in 12 MB; 70B has 723 tensors.
+_MAX_HEADER_BYTES = 32 << 20
+_MAX_ITEMS = 1 << 20  # in all arrays together
+_MAX_TENSORS = _MAX_ENTRIES = 1 << 13
 
 # Value type number -> numpy's little-endian type. 8 is a string, 9 an array.
 _SCALARS = {0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"}
@@ -50,14 +57,13 @@ class GgufFile:
     version: int
     metadata: dict[str, Any]
     tensors: dict[str, TensorInfo]
-    _data: Bytes
 
-    def tensor(self, name: str) -> NDArray[np.float32]:
-        """The tensor as float32 in a new array of its shape. Raises InputError if the file has none of that name."""
+    def tensor(self, name: str) -> LazyTensor:
+        """The tensor in its own dtype, a quantised one in float32. Raises InputError if there is none of that name."""
         info = self.tensors.get(name)
         if info is None:
             raise InputError(f"{self.path} holds no tensor {name!r}; it holds {len(self.tensors)} others.")
-        return dequantize(self._data[info.offset : info.offset + info.byte_count], info.kind).reshape(info.shape)
+        return LazyTensor(info.shape, info.kind.dtype, partial(_read_tensor, self.path, info))
 
     def value(self, key: str, kind: type | tuple[type, ...]) -> Any:
         """The metadata value of a required key. Raises InputError if it is missing or not of `kind`."""
@@ -69,14 +75,29 @@ class GgufFile:
         return found
 
 
+def _read_tensor(path: Path, info: TensorInfo) -> Tensor:
+    """Maps this tensor alone, copy on write, so that torch may take it for writable."""
+    try:
+        data = np.memmap(path, np.uint8, "c", info.offset, (info.byte_count,))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: tensor {info.name!r} cannot be read ({error}). Did the file change?") from None
+    if info.offset % info.kind.dtype.itemsize:
+        data = data.copy()  # a view would not be aligned
+    return decoded(np.asarray(data), info.kind).reshape(info.shape)
+
+
 def read_gguf(path: Path) -> GgufFile:
     """Reads and checks the header. Raises InputError saying what is wrong with the file."""
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    if path.stat().st_size < len(_MAGIC) + 4 + 8 + 8:
-        raise InputError(f"{path} is not a GGUF file: it has only {path.stat().st_size} bytes.")
-    data: Bytes = np.memmap(path, dtype=np.uint8, mode="r")
-    cursor = _Cursor(path, data)
+    try:
+        with path.open("rb") as file:
+            header, size = file.read(_MAX_HEADER_BYTES), path.stat().st_size
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    if len(header) < len(_MAGIC) + 4 + 8 + 8:
+        raise InputError(f"{path} is not a GGUF file: it has only {len(header)} bytes.")
+    cursor = _Cursor(path, header, size)
     if cursor.take(4) != _MAGIC:
         raise InputError(f"{path} is not a GGUF file: it does not start with 'GGUF'.")
     version = cursor.number("<I")
@@ -84,27 +105,29 @@ def read_gguf(path: Path) -> GgufFile:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big") in _VERSIONS
         found = "big-endian" if swapped else f"version {version}"
         raise InputError(f"{path} is a {found} GGUF file; only little-endian version 2 and 3 are read. Convert it.")
-    tensor_count = cursor.count(_SMALLEST_TENSOR, "tensors")
-    entry_count = cursor.count(_SMALLEST_ENTRY, "metadata entries")
+    tensor_count = cursor.count(_SMALLEST_TENSOR, "tensors", _MAX_TENSORS)
+    entry_count = cursor.count(_SMALLEST_ENTRY, "metadata entries", _MAX_ENTRIES)
     metadata: dict[str, Any] = {}
     for _ in range(entry_count):
-        key = cursor.string()
+        key = cursor.text()
         if key in metadata:
             raise cursor.damaged(f"the metadata key {key!r} occurs twice")
         metadata[key] = cursor.value()
     headers = [cursor.tensor_header() for _ in range(tensor_count)]
-    start = _align(cursor.position, _alignment(path, metadata))
-    return GgufFile(path, version, metadata, _place(path, headers, start, metadata), data)
+    alignment = _alignment(path, metadata)
+    return GgufFile(path, version, metadata, _place(path, size, headers, cursor.position, alignment))
 
 
 class _Cursor:
-    """Reads forward through the header; never past the end of the file."""
+    """Reads forward through the header: never past its end, nor more items than a model needs."""
 
-    def __init__(self, path: Path, data: Bytes) -> None:
+    def __init__(self, path: Path, header: bytes, size: int) -> None:
+        """`header`: the file's first bytes, where its header must end; `size`: of the whole file."""
         self.path = path
         self.position = 0
-        self._data = data
-        self._size = len(data)
+        self._header = header
+        self._size = size
+        self._items_left = _MAX_ITEMS
 
     def damaged(self, what: str) -> InputError:
         return InputError(
@@ -112,9 +135,12 @@ class _Cursor:
         )
 
     def take(self, length: int) -> bytes:
-        if length > self._size - self.position:
+        left = len(self._header) - self.position
+        if length > left and len(self._header) < self._size:
+            raise self.damaged(f"its header does not end within {_MAX_HEADER_BYTES} bytes, the most that is read here")
+        if length > left:
             raise self.damaged(f"{length} more bytes are announced than there are left")
-        taken = self._data[self.position : self.position + length].tobytes()
+        taken = self._header[self.position : self.position + length]
         self.position += length
         return taken
 
@@ -122,27 +148,26 @@ class _Cursor:
         unpacked: int = struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
         return unpacked
 
-    def count(self, smallest: int, what: str) -> int:
-        """A 64-bit count of items that each take at least `smallest` bytes."""
+    def count(self, smallest: int, what: str, most: int) -> int:
+        """A 64-bit count of at most `most` things that each take at least `smallest` bytes."""
         announced = self.number("<Q")
         if announced > (self._size - self.position) // smallest:
             raise self.damaged(f"{announced} {what} are announced, which is more than the file can hold")
+        if announced > most:
+            raise self.damaged(f"{announced} {what} are announced; {most} are the most that is read here")
         return announced
 
-    def string(self) -> str:
+    def text(self) -> str:
         try:
-            return self.take(self.count(1, "bytes of text")).decode("utf-8")
+            return self.take(self.count(1, "bytes of text", _MAX_HEADER_BYTES)).decode("utf-8")
         except UnicodeDecodeError:
             raise self.damaged("a text is not UTF-8") from None
 
     def value(self) -> Any:
         kind = self.number("<I")
-        return self._array(1) if kind == _ARRAY else self._scalar(kind)
-
-    def _scalar(self, kind: int) -> Any:
-        if kind == _STRING:
-            return self.string()
-        return self._numbers(kind, 1)[0]
+        if kind == _ARRAY:
+            return self._array()
+        return self.text() if kind == _STRING else self._numbers(kind, 1)[0]
 
     def _numbers(self, kind: int, length: int) -> list[Any]:
         if kind not in _SCALARS:
@@ -151,19 +176,41 @@ class _Cursor:
         numbers: list[Any] = np.frombuffer(self.take(length * layout.itemsize), dtype=layout).tolist()
         return numbers
 
-    def _array(self, depth: int) -> list[Any]:
-        if depth > _MAX_ARRAY_DEPTH:
-            raise self.damaged(f"arrays are nested more than {_MAX_ARRAY_DEPTH} deep")
+    def _array(self) -> list[Any]:
         kind = self.number("<I")
-        if kind == _ARRAY:
-            return [self._array(depth + 1) for _ in range(self.count(4 + 8, "arrays"))]
-        if kind == _STRING:
-            return [self.string() for _ in range(self.count(8, "texts"))]
-        return self._numbers(kind, self.count(1, "numbers"))
+        if kind == _ARRAY:  # which the format allows, and llama.cpp does not
+            raise self.damaged("an array holds arrays")
+        return (
+            self._texts(self._items(8, "texts")) if kind == _STRING else self._numbers(kind, self._items(1, "numbers"))
+        )
+
+    def _items(self, smallest: int, what: str) -> int:
+        """The length of an array, taken off what the file may still have."""
+        length = self.count(smallest, what, self._items_left)
+        self._items_left -= length
+        return length
+
+    def _texts(self, length: int) -> list[str]:
+        """As `text`, so many times: a vocabulary has hundreds of thousands, which must not take seconds."""
+        header, at, end = self._header, self.position, len(self._header)
+        found = []
+        for _ in range(length):
+            start = at + 8
+            at = start + int.from_bytes(header[at:start], "little")
+            if at > end:
+                self.position = start - 8
+                self.text()  # names what is wrong
+            try:
+                found.append(header[start:at].decode("utf-8"))
+            except UnicodeDecodeError:
+                self.position = start
+                raise self.damaged("a text is not UTF-8") from None
+        self.position = at
+        return found
 
     def tensor_header(self) -> tuple[str, tuple[int, ...], int, int]:
         """(name, shape in numpy's order, type number, offset from the start of the data)."""
-        name = self.string()
+        name = self.text()
         dimensions = self.number("<I")
         if not 1 <= dimensions <= _MAX_DIMENSIONS:
             raise self.damaged(f"tensor {name!r} has {dimensions} dimensions")
@@ -177,16 +224,18 @@ def _align(position: int, alignment: int) -> int:
 
 def _alignment(path: Path, metadata: dict[str, Any]) -> int:
     alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
-    if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-        raise InputError(f"{path} is damaged: its alignment {alignment!r} is not a power of two. Fetch the file again.")
+    if not isinstance(alignment, int) or alignment < 8 or alignment & (alignment - 1):
+        raise InputError(
+            f"{path} is damaged: its alignment {alignment!r} is not a power of two from 8 on. Fetch the file again."
+        )
     return alignment
 
 
 def _place(
-    path: Path, headers: list[tuple[str, tuple[int, ...], int, int]], start: int, metadata: dict[str, Any]
+    path: Path, size: int, headers: list[tuple[str, tuple[int, ...], int, int]], header_end: int, alignment: int
 ) -> dict[str, TensorInfo]:
     """Checks each tensor's type, shape and place, and that no two share a name or a byte."""
-    size, alignment = path.stat().st_size, _alignment(path, metadata)
+    start = _align(header_end, alignment)
 
     def wrong(name: str, what: str) -> InputError:
         return InputError(f"{path} is damaged: tensor {name!r} {what}. Fetch the file again.")
@@ -201,7 +250,7 @@ def _place(
         kind = TENSOR_TYPES[number]
         if min(shape) < 1 or shape[-1] % kind.block_size:
             raise wrong(name, f"has the shape {shape}, which {kind.name} cannot hold")
-        byte_count = math.prod(shape) // kind.block_size * kind.block_bytes
+        byte_count = kind.n_bytes(math.prod(shape))
         if offset % alignment:
             raise wrong(name, f"starts at {offset}, which is not a multiple of {alignment}")
         if start + offset + byte_count > size:
@@ -212,3 +261,62 @@ def _place(
         if before.offset + before.byte_count > after.offset:
             raise wrong(after.name, f"overlaps {before.name!r}")
     return tensors
+
+
+def write_gguf(path: Path, metadata: Mapping[str, Any], tensors: Mapping[str, tuple[LazyTensor, TensorType]]) -> None:
+    """Writes the file whole or not at all, each tensor read when its turn comes. Equal content gives equal bytes.
+
+    metadata: bool, int (as uint32), float (as float32) and str, and lists of int (as int32), of float or of str
+    tensors: each with the type to write it in; a row must be a whole number of the type's blocks
+    Raises InputError if a tensor holds a number that its type has no room for, OSError when the disk is full.
+    """
+    headers, offset = b"", 0
+    for name, (tensor, kind) in tensors.items():
+        headers += _text(name) + struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape[::-1])
+        headers += struct.pack("<IQ", kind.number, offset)
+        offset += _align(kind.n_bytes(math.prod(tensor.shape)), _DEFAULT_ALIGNMENT)
+    with replacing(path) as file:
+        file.write(_MAGIC + struct.pack("<IQQ", _VERSIONS[-1], len(tensors), len(metadata)))
+        for key, value in metadata.items():
+            file.write(_text(key) + _value(value))
+        file.write(headers)
+        for name, (tensor, kind) in tensors.items():
+            file.write(bytes(-file.tell() % _DEFAULT_ALIGNMENT))
+            _write_tensor(file, name, tensor, kind)
+        file.write(bytes(-file.tell() % _DEFAULT_ALIGNMENT))
+
+
+def _write_tensor(file: BinaryIO, name: str, tensor: LazyTensor, kind: TensorType) -> None:
+    """Apart, so that one tensor is let go before the next is read."""
+    read = tensor.read()
+    assert tuple(read.shape) == tensor.shape, f"{name}: {tuple(read.shape)} read, {tensor.shape} announced"
+    try:
+        for part in encoded(read, kind):
+            file.write(part.data)
+    except ValueError as error:
+        raise InputError(
+            f"The tensor {name!r} cannot be written as {kind.name}: {error}. Choose the type f32."
+        ) from None
+
+
+def _text(text: str) -> bytes:
+    data = text.encode("utf-8")
+    return struct.pack("<Q", len(data)) + data
+
+
+def _value(value: Any) -> bytes:
+    """A value with its type's number. Raises TypeError or struct.error on what the format is not written with here."""
+    if isinstance(value, bool):
+        return struct.pack("<I?", 7, value)
+    if isinstance(value, int):
+        return struct.pack("<II", 4, value)
+    if isinstance(value, float):
+        return struct.pack("<If", 6, value)
+    if isinstance(value, str):
+        return struct.pack("<I", _STRING) + _text(value)
+    head = struct.Struct("<IIQ")
+    if all(isinstance(item, str) for item in value):
+        return head.pack(_ARRAY, _STRING, len(value)) + b"".join(map(_text, value))
+    if all(isinstance(item, float) for item in value):
+        return head.pack(_ARRAY, 6, len(value)) + struct.pack(f"<{len(value)}f", *value)
+    return head.pack(_ARRAY, 5, len(value)) + struct.pack(f"<{len(value)}i", *value)

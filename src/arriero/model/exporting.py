@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from arriero.artifacts import Artifact
 from arriero.errors import InputError
 from arriero.model.checkpoint import TOKENIZER, stored_model
+from arriero.model.formats.gguf import FILE_TYPES, write_gguf_model
 from arriero.model.formats.huggingface import write_huggingface
 from arriero.model.formats.meta import write_meta
 from arriero.tokenizer import export_huggingface_tokenizer, load_chat_format, load_tokenizer
@@ -55,3 +56,19 @@ def export_meta(artifact: Artifact, destination: Path, parts: int) -> None:
     config, weights = stored_model(artifact)
     with new_folder(destination) as folder:
         write_meta(folder, config, weights, load_tokenizer(artifact.path / TOKENIZER), parts)
+
+
+def export_gguf(artifact: Artifact, destination: Path, kind: str) -> None:
+    """Writes a model artifact as a GGUF file that llama.cpp runs, adapters merged: weights, tokenizer, chat template.
+
+    `kind`: f32, f16, q8_0 or q4_0, the type of the matrices. The file is there whole or not at all. Raises InputError
+    if it exists already, if the kind is unknown, or if llama.cpp lacks what the model needs.
+    """
+    if kind not in FILE_TYPES:
+        raise InputError(f"There is no type {kind!r} to write; choose one of {', '.join(FILE_TYPES)}.")
+    if destination.exists():
+        raise InputError(f"{destination} exists already. Choose another destination.")
+    config, weights = stored_model(artifact)
+    tokenizer = load_tokenizer(artifact.path / TOKENIZER)
+    chat_format = load_chat_format(artifact.path / TOKENIZER, tokenizer)
+    write_gguf_model(destination, config, weights, chat_format, kind=kind, name=artifact.id)

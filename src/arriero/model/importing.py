@@ -21,6 +21,9 @@ from arriero.model.formats.huggingface import open_huggingface
 from arriero.model.formats.release import Release
 from arriero.tokenizer import ChatFormat, save_chat_format, save_tokenizer
 
+# A block of a Llama: four matrices of attention, three of the feed-forward, two norms.
+WEIGHTS_PER_BLOCK = 9
+
 
 @config
 class ImportConfig:
@@ -123,13 +126,16 @@ def open_release(path: Path, tokenizer: Path | None = None) -> Release:
         if tokenizer is not None and finder is None:
             raise InputError(f"{path} brings its own tokenizer: leave tokenizer unset.")
         release = reader(path) if tokenizer is None else reader(path, tokenizer)
-        if release.config.n_layers > len(release.weights):
-            raise InputError(f"{path} says it has {release.config.n_layers} blocks, but not so many weights.")
         tokens = release.tokenizer.vocab_size
         if tokens > release.config.vocab_size:
             raise InputError(
                 f"{path}: the tokenizer has {tokens} tokens, the model only {release.config.vocab_size}. "
                 f"They do not belong together."
+            )
+        if release.config.n_layers * WEIGHTS_PER_BLOCK > len(release.weights):
+            raise InputError(
+                f"{path} announces {release.config.n_layers} blocks but holds only {len(release.weights)} weights. "
+                f"Fetch the model again, or choose another."
             )
         try:
             check_shapes(shapes_of(skeleton(release.config)), release.weights, str(path))

@@ -2,11 +2,11 @@
 
 from arriero.tokenizer.chat_format import ChatFormat, Rendered, load_chat_format, save_chat_format, without_tags
 from arriero.tokenizer.export import export_huggingface_tokenizer
+from arriero.tokenizer.gguf import gguf_vocabulary, tokenizer_from_gguf
 from arriero.tokenizer.storage import (
     load_tokenizer,
     save_tokenizer,
     tokenizer_from_file,
-    tokenizer_from_gguf,
     tokenizer_from_huggingface,
 )
 from arriero.tokenizer.tiktoken import tiktoken_file
@@ -18,6 +18,7 @@ __all__ = [
     "StreamDecoder",
     "Tokenizer",
     "export_huggingface_tokenizer",
+    "gguf_vocabulary",
     "load_chat_format",
     "load_tokenizer",
     "save_chat_format",

@@ -7,15 +7,19 @@ A byte that the vocabulary lacks (SmolLM2's lacks 0xF1, for one) is dropped, as 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer as JsonTokenizer
 
 from arriero.errors import InputError
+from arriero.tokenizer.splitting import SPLITTINGS, byte_level
 from arriero.tokenizer.tokenizer import Tokenizer
 
 JSON_FILE = "tokenizer.json"
+
+# What ends a document in pretraining where a chat model's own EOS ends a turn (SmolLM2's is <|im_end|>, Llama 3's
+# <|eot_id|>).
+_END_OF_DOCUMENT = ("<|endoftext|>", "<|end_of_text|>")
 
 
 class ByteLevelTokenizer(Tokenizer):
@@ -44,57 +48,35 @@ class ByteLevelTokenizer(Tokenizer):
         return {JSON_FILE: self._json}
 
 
-def _byte_level(*, add_prefix_space: bool, use_regex: bool = True) -> dict[str, Any]:
-    """Bytes in GPT-2's alphabet; with `use_regex`, after its splitting."""
-    return {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": True, "use_regex": use_regex}
-
-
-@dataclass(frozen=True)
-class Splitting:
-    """How a text is cut into words before merging: `tokenizers` pre-tokenizers.
-
-    whole_words: a word that is a token is taken as it is, whatever the merges would make of it
-    """
-
-    steps: tuple[Mapping[str, Any], ...]
-    whole_words: bool
-
-
-SMOLLM = Splitting(({"type": "Digits", "individual_digits": True}, _byte_level(add_prefix_space=False)), False)
-# Llama 3's expression is that of `llama/tokenizer.py` in its repository.
-LLAMA3 = Splitting(
-    (
-        {
-            "type": "Split",
-            "pattern": {
-                "Regex": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-                r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-            },
-            "behavior": "Isolated",
-            "invert": False,
-        },
-        _byte_level(add_prefix_space=False, use_regex=False),
-    ),
-    True,
-)
+def end_of_document(control: Mapping[str, int], eos_id: int | None) -> int | None:
+    """The token that ends a document: the control token of such a name, or else the model's EOS."""
+    return next((control[name] for name in _END_OF_DOCUMENT if name in control), eos_id)
 
 
 def build_json(
-    tokens: Sequence[str], merges: Sequence[str], control: Mapping[str, int], *, splitting: Splitting = SMOLLM
+    tokens: Sequence[str],
+    merges: Sequence[str],
+    control: Mapping[str, int],
+    *,
+    literal: Mapping[str, int] | None = None,
+    splitting: str = "smollm",
 ) -> bytes:
-    """A `tokenizer.json` in GPT-2's byte alphabet, which cuts texts into words as `splitting` says."""
+    """A `tokenizer.json` whose text is split as `splitting` says.
+
+    control: names of the tokens that no text yields; literal: tokens that text yields wherever it holds them
+    """
+    added = [added_token(name, token) for name, token in control.items()]
+    added += [added_token(name, token, special=False) for name, token in (literal or {}).items()]
+    chosen = SPLITTINGS[splitting]
     spec = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [added_token(name, token) for name, token in sorted(control.items(), key=lambda c: c[1])],
-        "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [dict(step) for step in splitting.steps],
-        },
+        "added_tokens": sorted(added, key=lambda entry: int(entry["id"])),
+        "normalizer": chosen.normalizer,
+        "pre_tokenizer": chosen.pre_tokenizer,
         "post_processor": None,
-        "decoder": _byte_level(add_prefix_space=True),
+        "decoder": byte_level(add_prefix_space=True, use_regex=True),
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -103,7 +85,7 @@ def build_json(
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": splitting.whole_words,
+            "ignore_merges": chosen.ignore_merges,
             "vocab": {token: index for index, token in enumerate(tokens)},
             "merges": [merge.split(" ") for merge in merges],
         },
@@ -111,9 +93,9 @@ def build_json(
     return json.dumps(spec, ensure_ascii=False).encode("utf-8")
 
 
-def added_token(name: str, token: int) -> dict[str, Any]:
-    """A control token as `tokenizer.json` lists it."""
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+def added_token(name: str, token: int, *, special: bool = True) -> dict[str, Any]:
+    """A control token, or one that text yields whole, as `tokenizer.json` lists it."""
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": special}
     return {"id": token, "content": name, **flags}
 
 

@@ -16,8 +16,8 @@ from arriero.tokenizer.tokenizer import Tokenizer
 MODEL_FILE = "tokenizer.model"
 _SPACE = "\u2581"
 
-# Piece types of sentencepiece_model.proto (GGUF uses the same numbers).
-NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
+# Piece types of sentencepiece_model.proto (GGUF uses the same numbers). A text yields a literal wherever it holds it.
+NORMAL, UNKNOWN, CONTROL, LITERAL, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -60,10 +60,13 @@ class SentencePieceTokenizer(Tokenizer):
     def scored_pieces(self) -> list[tuple[str, float, int]]:
         """(piece as SentencePiece spells it, score, type) of every id, for writing other formats."""
         p = self._processor
-        kinds = [
-            UNKNOWN if p.is_unknown(i) else CONTROL if p.is_control(i) else BYTE if p.is_byte(i) else NORMAL
-            for i in range(p.get_piece_size())
-        ]
+        kinds = [NORMAL] * p.get_piece_size()
+        for special in self._kitoken.definition()["specials"]:  # SentencePiece has no question for these
+            if special["kind"] == "Priority":
+                kinds[special["id"]] = LITERAL
+        asked = ((UNKNOWN, p.is_unknown), (CONTROL, p.is_control), (UNUSED, p.is_unused), (BYTE, p.is_byte))
+        for kind, has in asked:
+            kinds = [kind if has(i) else known for i, known in enumerate(kinds)]
         return [(p.id_to_piece(i), p.get_score(i), kind) for i, kind in enumerate(kinds)]
 
 

@@ -1,4 +1,4 @@
-"""Tokenizers on disk and from other projects' files.
+"""Tokenizers on disk and from Hugging Face folders.
 
 A tokenizer's folder holds `tokenizer.model` (SentencePiece) or `tokenizer.json` (byte-level BPE), and
 `vocabulary.json`, which says which family it is and which ids are control tokens.
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from arriero.artifacts.files import read_json, write_atomic, write_json
-from arriero.containers.gguf import GgufFile
 from arriero.errors import ArtifactError, InputError, at
-from arriero.tokenizer.bpe import JSON_FILE, ByteLevelTokenizer, build_json
+from arriero.tokenizer.bpe import JSON_FILE, ByteLevelTokenizer, end_of_document
 from arriero.tokenizer.llama2c import tokenizer_from_llama2c
-from arriero.tokenizer.sentencepiece import CONTROL, MODEL_FILE, SentencePieceTokenizer, build_model
+from arriero.tokenizer.sentencepiece import MODEL_FILE, SentencePieceTokenizer
 from arriero.tokenizer.tiktoken import tokenizer_from_tiktoken
 from arriero.tokenizer.tokenizer import Tokenizer
 
@@ -22,9 +21,6 @@ VOCABULARY_FILE = "vocabulary.json"
 _FAMILIES: dict[str, type[Tokenizer]] = {"sentencepiece": SentencePieceTokenizer, "byte_level": ByteLevelTokenizer}
 
 MAX_FILE_BYTES = 16 << 20  # Llama 3's 128,000 tokens have 2 MB
-
-# What ends a document in pretraining where a chat model's own EOS ends a turn (SmolLM2's is <|im_end|>).
-_END_OF_DOCUMENT = "<|endoftext|>"
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
@@ -67,36 +63,6 @@ def _summary(tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def tokenizer_from_gguf(file: GgufFile) -> Tokenizer:
-    """The tokenizer inside a GGUF file: Llama's SentencePiece, or SmolLM2's byte-level BPE. Raises InputError."""
-    tokens: list[str] = file.value("tokenizer.ggml.tokens", list)
-    kinds: list[int] = file.value("tokenizer.ggml.token_type", list)
-    if len(kinds) != len(tokens):
-        raise InputError(f"{file.path} names {len(tokens)} tokens but {len(kinds)} token types; fetch it again.")
-    family = file.value("tokenizer.ggml.model", str)
-    if family == "llama":
-        scores: list[float] = file.value("tokenizer.ggml.scores", list)
-        if len(scores) != len(tokens):
-            raise InputError(f"{file.path} names {len(tokens)} tokens but {len(scores)} scores; fetch it again.")
-        return SentencePieceTokenizer(build_model(tokens, scores, kinds))
-    splitting = file.metadata.get("tokenizer.ggml.pre")
-    if family != "gpt2" or splitting != "smollm":
-        raise InputError(
-            f"{file.path} has a tokenizer of the kind {family!r} with the splitting {splitting!r}; only Llama's "
-            f"SentencePiece ('llama') and SmolLM2's byte-level BPE ('gpt2', 'smollm') are read from GGUF. "
-            f"Import the model from its Hugging Face folder instead."
-        )
-    control = {token: index for index, token in enumerate(tokens) if kinds[index] == CONTROL}
-    begin = (
-        file.metadata.get("tokenizer.ggml.bos_token_id") if file.metadata.get("tokenizer.ggml.add_bos_token") else None
-    )
-    end = control.get(_END_OF_DOCUMENT, file.metadata.get("tokenizer.ggml.eos_token_id"))
-    if end is None:
-        raise InputError(f"{file.path} names no end-of-text token.")
-    merges: list[str] = file.value("tokenizer.ggml.merges", list)
-    return ByteLevelTokenizer(build_json(tokens, merges, control), bos_id=begin, eos_id=end)
-
-
 def tokenizer_from_huggingface(folder: Path) -> Tokenizer:
     """The tokenizer of a Hugging Face model folder: its `tokenizer.model` if it has one, else its `tokenizer.json`.
 
@@ -109,7 +75,7 @@ def tokenizer_from_huggingface(folder: Path) -> Tokenizer:
         raise InputError(f"{folder} holds no tokenizer: neither {MODEL_FILE} nor {JSON_FILE}.")
     settings = read_json(folder / "tokenizer_config.json")
     control = {added["content"]: added["id"] for added in read_json(path).get("added_tokens", ()) if added["special"]}
-    end = control.get(_END_OF_DOCUMENT, control.get(_token_name(settings.get("eos_token"))))
+    end = end_of_document(control, control.get(_token_name(settings.get("eos_token"))))
     if end is None:
         raise InputError(f"{folder / 'tokenizer_config.json'} names no eos_token that {JSON_FILE} has.")
     begin = control.get(_token_name(settings.get("bos_token"))) if settings.get("add_bos_token") else None

@@ -7,7 +7,7 @@ is a merge, in the order of the third's rank. The control tokens follow the last
 import base64
 
 from arriero.errors import InputError
-from arriero.tokenizer.bpe import LLAMA3, ByteLevelTokenizer, build_json, byte_alphabet
+from arriero.tokenizer.bpe import ByteLevelTokenizer, build_json, byte_alphabet
 from arriero.tokenizer.tokenizer import Tokenizer
 
 MAX_TOKEN_BYTES = 256  # Llama 3's longest has 128; recovering the merges takes the square of the length
@@ -45,7 +45,7 @@ def tokenizer_from_tiktoken(data: bytes) -> ByteLevelTokenizer:
         joined = [(ranks[a], ranks[b], a, b) for a, b in pairs if a in ranks and b in ranks]
         merges += [f"{spelled(a)} {spelled(b)}" for _, _, a, b in sorted(joined)]
     control = {name: len(tokens) + n for n, name in enumerate(_CONTROL)}
-    built = build_json([spelled(token) for token in tokens], merges, control, splitting=LLAMA3)
+    built = build_json([spelled(token) for token in tokens], merges, control, splitting="llama-bpe")
     return ByteLevelTokenizer(built, bos_id=control[_BEGIN], eos_id=control[_END])
 
 

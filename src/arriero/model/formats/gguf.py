@@ -1,20 +1,17 @@
-"""A Llama in a GGUF file (llama.cpp). Its queries and keys are in interleaved-pair order, as ours."""
+"""A Llama in a GGUF file (llama.cpp), both ways. Its queries and keys are in interleaved-pair order, as ours."""
 
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from arriero.config import parse
-from arriero.containers.gguf import GgufFile, read_gguf
+from arriero.containers.gguf import GgufFile, read_gguf, write_gguf
 from arriero.containers.lazy import LazyTensor
+from arriero.containers.quantization import F16, F32, Q4_0, Q8_0, TensorType
 from arriero.errors import InputError
 from arriero.model.config import ModelConfig
+from arriero.model.formats.gguf_rope import ROPE_DIVISORS, gguf_rope_scaling, rope_divisors, rope_entries, short
 from arriero.model.formats.release import Release
-from arriero.tokenizer import tokenizer_from_gguf
+from arriero.tokenizer import ChatFormat, gguf_vocabulary, tokenizer_from_gguf
 
 _OUTER = {
     "token_embd.weight": "tok_embeddings.weight",
@@ -32,6 +29,10 @@ _BLOCK = {
     "attn_norm": "attention_norm",
     "ffn_norm": "ffn_norm",
 }
+# What a model is written as: the type of its matrices, and llama.cpp's number for such a file.
+FILE_TYPES: dict[str, tuple[TensorType, int]] = {"f32": (F32, 0), "f16": (F16, 1), "q8_0": (Q8_0, 7), "q4_0": (Q4_0, 2)}
+# Of the layout of quantised blocks; all files since 2023 have this one.
+_QUANTIZATION_VERSION = 2
 
 
 def gguf_config(file: GgufFile) -> ModelConfig:
@@ -39,8 +40,6 @@ def gguf_config(file: GgufFile) -> ModelConfig:
     architecture = file.value("general.architecture", str)
     if architecture != "llama":
         raise InputError(f"{file.path} holds a model of architecture {architecture!r}; only 'llama' is read.")
-    if file.metadata.get("llama.rope.scaling.type", "none") != "none" or "rope_freqs.weight" in file.tensors:
-        raise InputError(f"{file.path} scales its rotary positions, which is not supported. Choose an unscaled model.")
     if file.metadata.get("llama.expert_count", 0):
         raise InputError(f"{file.path} is a mixture of experts, which is not supported. Choose a dense Llama.")
     heads = file.value("llama.attention.head_count", int)
@@ -53,21 +52,19 @@ def gguf_config(file: GgufFile) -> ModelConfig:
         "n_kv_heads": file.metadata.get("llama.attention.head_count_kv", heads),
         "vocab_size": file.tensors["token_embd.weight"].shape[0],
         "ffn_dim": file.value("llama.feed_forward_length", int),
-        "norm_eps": _short(file.value("llama.attention.layer_norm_rms_epsilon", float)),
-        "rope_theta": _short(file.metadata.get("llama.rope.freq_base", 10000.0)),
+        "norm_eps": short(file.value("llama.attention.layer_norm_rms_epsilon", float)),
+        "rope_theta": short(file.metadata.get("llama.rope.freq_base", 10000.0)),
         "max_seq_len": file.value("llama.context_length", int),
         "tied_embeddings": "output.weight" not in file.tensors,
     }
+    if "llama.attention.key_length" in file.metadata:
+        values["head_dim"] = file.value("llama.attention.key_length", int)
     config = parse(ModelConfig, values, str(file.path))
-    rotated = file.metadata.get("llama.rope.dimension_count", config.head_dim)
-    if rotated != config.head_dim:
-        raise InputError(f"{file.path} rotates only {rotated} of {config.head_dim} entries of a head: not supported.")
-    return config
-
-
-def _short(value: Any) -> float:
-    """A float32 read as a double, as the shortest decimal that means it: 9.99999974e-06 is 1e-05."""
-    return float(str(np.float32(value)))
+    for key, what in (("rope.dimension_count", "rotates"), ("attention.value_length", "has values of")):
+        width = file.metadata.get(f"llama.{key}", config.head_dim)
+        if width != config.head_dim:
+            raise InputError(f"{file.path} {what} only {width} of {config.head_dim} entries of a head: not supported.")
+    return gguf_rope_scaling(file, config)
 
 
 def open_gguf(path: Path) -> Release:
@@ -84,15 +81,8 @@ def open_gguf(path: Path) -> Release:
 
 
 def gguf_weights(file: GgufFile) -> dict[str, LazyTensor]:
-    """All weights by our names, dequantised to float32. Raises InputError on a tensor without a counterpart."""
-    return {
-        _our_name(file, name): LazyTensor(info.shape, torch.float32, partial(_read, file, name))
-        for name, info in sorted(file.tensors.items())
-    }
-
-
-def _read(file: GgufFile, name: str) -> Tensor:
-    return torch.from_numpy(file.tensor(name))
+    """All weights by our names, quantised ones in float32. Raises InputError on a tensor without a counterpart."""
+    return {_our_name(file, name): file.tensor(name) for name in sorted(file.tensors) if name != ROPE_DIVISORS}
 
 
 def _our_name(file: GgufFile, name: str) -> str:
@@ -102,3 +92,62 @@ def _our_name(file: GgufFile, name: str) -> str:
     if len(parts) == 4 and parts[0] == "blk" and parts[2] in _BLOCK and parts[3] == "weight":
         return f"layers.{parts[1]}.{_BLOCK[parts[2]]}.weight"
     raise InputError(f"{file.path} has a tensor {name!r}, which a plain Llama has no place for.")
+
+
+def write_gguf_model(
+    path: Path,
+    config: ModelConfig,
+    weights: Mapping[str, LazyTensor],
+    chat_format: ChatFormat,
+    *,
+    kind: str,
+    name: str,
+) -> None:
+    """Writes a model that llama.cpp runs: whole or not at all, one weight in memory at a time.
+
+    kind: type of the matrices, one of FILE_TYPES; one whose rows are no whole number of blocks is written in float16
+    name: of the model, as llama.cpp shows it
+    Raises InputError if llama.cpp has no counterpart to the rotary scaling or the tokenizer, or on a weight that the
+    type has no room for.
+    """
+    matrix, file_type = FILE_TYPES[kind]
+    metadata = {
+        "general.architecture": "llama",
+        "general.name": name,
+        "general.file_type": file_type,
+        "general.quantization_version": _QUANTIZATION_VERSION,
+        "llama.context_length": config.max_seq_len,
+        "llama.embedding_length": config.dim,
+        "llama.block_count": config.n_layers,
+        "llama.feed_forward_length": config.ffn_dim,
+        "llama.attention.head_count": config.n_heads,
+        "llama.attention.head_count_kv": config.n_kv_heads,
+        "llama.attention.key_length": config.head_dim,
+        "llama.attention.value_length": config.head_dim,
+        "llama.attention.layer_norm_rms_epsilon": config.norm_eps,
+        "llama.rope.dimension_count": config.head_dim,
+        "llama.rope.freq_base": config.rope_theta,
+        "llama.vocab_size": config.vocab_size,
+        **rope_entries(config),
+        **gguf_vocabulary(chat_format, config.vocab_size),
+    }
+    tensors = {_their_name(ours): (tensor, _type_of(tensor, matrix)) for ours, tensor in sorted(weights.items())}
+    divisors = rope_divisors(config)
+    if divisors is not None:
+        tensors[ROPE_DIVISORS] = (LazyTensor.of(divisors), F32)
+    write_gguf(path, metadata, tensors)
+
+
+def _their_name(ours: str) -> str:
+    for theirs, known in _OUTER.items():
+        if ours == known:
+            return theirs
+    _, layer, part = ours.removesuffix(".weight").split(".", 2)
+    return f"blk.{layer}.{next(theirs for theirs, known in _BLOCK.items() if known == part)}.weight"
+
+
+def _type_of(tensor: LazyTensor, matrix: TensorType) -> TensorType:
+    """llama.cpp wants norms in float32."""
+    if len(tensor.shape) < 2:
+        return F32
+    return matrix if tensor.shape[-1] % matrix.block_size == 0 else F16
