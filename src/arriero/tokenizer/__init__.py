@@ -2,11 +2,13 @@
 
 from arriero.tokenizer.chat_format import ChatFormat, Rendered, load_chat_format, save_chat_format, without_tags
 from arriero.tokenizer.export import export_huggingface_tokenizer
+from arriero.tokenizer.jinja_template import JinjaTemplate, template_from_gguf, template_from_huggingface
 from arriero.tokenizer.storage import load_tokenizer, save_tokenizer, tokenizer_from_gguf, tokenizer_from_huggingface
 from arriero.tokenizer.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = [
     "ChatFormat",
+    "JinjaTemplate",
     "Rendered",
     "StreamDecoder",
     "Tokenizer",
@@ -15,6 +17,8 @@ __all__ = [
     "load_tokenizer",
     "save_chat_format",
     "save_tokenizer",
+    "template_from_gguf",
+    "template_from_huggingface",
     "tokenizer_from_gguf",
     "tokenizer_from_huggingface",
     "without_tags",

@@ -6,6 +6,7 @@ token never occurs). Source: RECIPE section 1; Llama 2 (arXiv:2307.09288) sectio
 
 import struct
 from collections.abc import Sequence
+from functools import cached_property
 
 from kitoken import Kitoken
 from sentencepiece import SentencePieceProcessor
@@ -53,6 +54,15 @@ class SentencePieceTokenizer(Tokenizer):
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         encoded: list[list[int]] = self._kitoken.encode_all(list(texts))
         return encoded
+
+    def _encode_continued(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded: list[list[int]] = self._without_space.encode_all(list(texts))
+        return encoded
+
+    @cached_property
+    def _without_space(self) -> Kitoken:
+        # A field that a protobuf message holds twice counts as the last one says: add_dummy_prefix is off here.
+        return Kitoken.from_sentencepiece(self._model + _field(3, _number(3, 0)))
 
     def files(self) -> dict[str, bytes]:
         return {MODEL_FILE: self._model}

@@ -12,6 +12,7 @@ from arriero.artifacts.files import read_json, write_atomic, write_json
 from arriero.containers.gguf import GgufFile
 from arriero.errors import ArtifactError, InputError
 from arriero.tokenizer.bpe import JSON_FILE, ByteLevelTokenizer, build_json
+from arriero.tokenizer.jinja_template import token_text
 from arriero.tokenizer.sentencepiece import CONTROL, MODEL_FILE, SentencePieceTokenizer, build_model
 from arriero.tokenizer.tokenizer import Tokenizer
 
@@ -103,14 +104,18 @@ def tokenizer_from_huggingface(folder: Path) -> Tokenizer:
     if not path.is_file():
         raise InputError(f"{folder} holds no tokenizer: neither {MODEL_FILE} nor {JSON_FILE}.")
     settings = read_json(folder / "tokenizer_config.json")
-    control = {added["content"]: added["id"] for added in read_json(path).get("added_tokens", ()) if added["special"]}
-    end = control.get(_END_OF_DOCUMENT, control.get(_token_name(settings.get("eos_token"))))
+    spec = read_json(path)
+    control = {added["content"]: added["id"] for added in spec.get("added_tokens", ()) if added["special"]}
+    end = control.get(_END_OF_DOCUMENT, control.get(token_text(settings.get("eos_token"))))
     if end is None:
         raise InputError(f"{folder / 'tokenizer_config.json'} names no eos_token that {JSON_FILE} has.")
-    begin = control.get(_token_name(settings.get("bos_token"))) if settings.get("add_bos_token") else None
+    adds_begin = settings.get("add_bos_token", _starts_with_control(spec.get("post_processor") or {}))
+    begin = control.get(token_text(settings.get("bos_token"))) if adds_begin else None
     return ByteLevelTokenizer(path.read_bytes(), bos_id=begin, eos_id=end)
 
 
-def _token_name(entry: Any) -> str:
-    """A token in `tokenizer_config.json` is its text, or an object with its text."""
-    return str(entry["content"]) if isinstance(entry, dict) else str(entry)
+def _starts_with_control(processor: Mapping[str, Any]) -> bool:
+    """Whether a `post_processor` puts a control token in front of a text (as Llama 3's does with BOS)."""
+    if any(_starts_with_control(part) for part in processor.get("processors", ())):
+        return True
+    return processor.get("type") == "TemplateProcessing" and "SpecialToken" in next(iter(processor["single"]), {})

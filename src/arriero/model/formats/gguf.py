@@ -14,7 +14,7 @@ from arriero.containers.lazy import LazyTensor
 from arriero.errors import InputError
 from arriero.model.config import ModelConfig
 from arriero.model.formats.release import Release
-from arriero.tokenizer import tokenizer_from_gguf
+from arriero.tokenizer import template_from_gguf, tokenizer_from_gguf
 
 _OUTER = {
     "token_embd.weight": "tok_embeddings.weight",
@@ -73,14 +73,7 @@ def _short(value: Any) -> float:
 def open_gguf(path: Path) -> Release:
     """Raises InputError if the file is damaged, or no Llama that is read here."""
     file = read_gguf(path)
-    template = file.metadata.get("tokenizer.chat_template")
-    return Release(
-        path,
-        gguf_config(file),
-        gguf_weights(file),
-        tokenizer_from_gguf(file),
-        template if isinstance(template, str) else None,
-    )
+    return Release(path, gguf_config(file), gguf_weights(file), tokenizer_from_gguf(file), template_from_gguf(file))
 
 
 def gguf_weights(file: GgufFile) -> dict[str, LazyTensor]:
