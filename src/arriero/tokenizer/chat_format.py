@@ -173,7 +173,7 @@ def _add(out: Rendered, ids: list[int], counts: bool) -> None:
 
 
 def without_tags(text: str, tags: Iterable[str] = _LLAMA2_TAGS) -> str:
-    """The text of a user or system message. Raises InputError if it holds one of the tags: they would pass for turns."""
+    """The text of a user or system message. Raises InputError if it holds a tag, which would pass for a turn's."""
     found = [tag for tag in tags if tag in text]
     if found:
         around = text[max(0, text.index(found[0]) - 30) :]

@@ -138,7 +138,7 @@ class ChatTemplate:
         for message, mark in zip(messages, marks, strict=True):
             if message.role is not Role.ASSISTANT:
                 continue
-            holding = [index for index, text in enumerate(bare.texts) if mark in text]
+            holding = [index for index, text in enumerate(bare.texts) for _ in range(text.count(mark))]
             before = bare.texts[holding[0]].partition(mark)[0].translate(cores) if len(holding) == 1 else ""
             if len(holding) != 1 or holding[0] in starts or not whole.texts[holding[0]].startswith(before):
                 raise InputError(

@@ -95,6 +95,20 @@ def build_model(pieces: Sequence[str], scores: Sequence[float], kinds: Sequence[
     return b"".join(entries) + _field(2, trainer) + _field(3, normalizer)
 
 
+def extended(
+    model: bytes, *, pieces: Sequence[tuple[str, int]] = (), begin: str | None = None, end: str | None = None
+) -> bytes:
+    """The model with more pieces (text, type) at its end, or with other names of BOS and EOS.
+
+    What is appended to a protobuf message adds to a field with many values, and replaces a field with one.
+    """
+    entries = [_field(1, _field(1, piece.encode("utf-8")) + _number(3, kind)) for piece, kind in pieces]
+    trainer = b"".join(
+        _field(number, name.encode("utf-8")) for number, name in ((46, begin), (47, end)) if name is not None
+    )
+    return model + b"".join(entries) + _field(2, trainer)
+
+
 def _varint(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
