@@ -138,7 +138,7 @@ def harmless(content: str, number: int) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(contents=st.lists(CONTENT, min_size=1, max_size=5), system=st.none() | CONTENT.filter(str.strip))
 def test_structure_alone_makes_control_tokens(
     formats: dict[str, ChatFormat], kind: str, contents: list[str], system: str | None
@@ -159,7 +159,7 @@ def test_structure_alone_makes_control_tokens(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(contents=st.lists(CONTENT, min_size=2, max_size=4).filter(lambda c: len(c) % 2 == 0))
 def test_a_prompt_is_a_prefix_and_answers_alone_count(
     formats: dict[str, ChatFormat], kind: str, contents: list[str]

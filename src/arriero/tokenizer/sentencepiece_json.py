@@ -13,6 +13,7 @@ from arriero.tokenizer.sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, buil
 
 _SPACE = "\u2581"
 _REMEDY = "Bring the model's tokenizer.model, which is read as it is."
+_LONGEST = 128  # characters; Llama's longest piece has 16, and every cut of a piece is looked up
 _BYTES = {f"<0x{byte:02X}>" for byte in range(256)}
 
 
@@ -91,6 +92,9 @@ def _ranks(merges: Sequence[Any], normal: set[str]) -> dict[str, int]:
         ranks.setdefault(piece, len(ranks) + 1)
         listed.add((left, right))
         newest = piece
+    longest = max(map(len, normal), default=0)
+    if longest > _LONGEST:
+        raise InputError(f"The tokenizer.json has a piece of {longest} characters: not SentencePiece's kind. {_REMEDY}")
     for piece in normal:
         for cut in range(1, len(piece)):
             pair = piece[:cut], piece[cut:]

@@ -11,12 +11,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from arriero.errors import InputError
+from arriero.tokenizer import template_worker
 
-_WORKER = Path(__file__).with_name("template_worker.py")
 # The worker's own limit is CPU time, which a busy machine does not change; this one ends a worker that sleeps.
 _WALL_SECONDS = 20.0
 
@@ -73,7 +72,7 @@ class TemplateProcess:
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
             self._owner = os.getpid()
             self._process = subprocess.Popen(
-                [sys.executable, "-I", str(_WORKER)],
+                [sys.executable, "-I", template_worker.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
