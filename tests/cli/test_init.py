@@ -168,6 +168,18 @@ def test_the_chat_format_of_a_users_model_is_found(own: Path, capsys: pytest.Cap
     assert init(own, "--model", str(own / "neither")) == 2
     assert "fits neither chat format: chatml needs" in capsys.readouterr().err
     assert not (own / "mine.toml").exists()
+    settings = own / "neither" / "tokenizer_config.json"
+    template = (
+        "{% for m in messages %}{{ m.role + ':\n' + m.content + eos_token + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
+    )
+    settings.write_text(json.dumps({"eos_token": "<|endoftext|>", "chat_template": template}))
+    assert init(own, "--model", str(own / "neither")) == 0
+    assert load_toml(own / "mine.toml")["imported"]["chat_format"] == "own"
+    (own / "mine.toml").unlink()
+    settings.write_text(json.dumps({"eos_token": "<|endoftext|>", "chat_template": "{% for %}"}))
+    assert init(own, "--model", str(own / "neither")) == 2
+    assert "chat template cannot be run: TemplateSyntaxError" in capsys.readouterr().err
 
 
 def test_the_languages_of_the_text_are_kept_and_named(own: Path, capsys: pytest.CaptureFixture[str]) -> None:

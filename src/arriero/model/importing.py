@@ -13,7 +13,7 @@ from arriero.artifacts import Inputs, Progress, Stage, StageContext
 from arriero.artifacts.files import tree_digest
 from arriero.config import InputPath, config, setting
 from arriero.containers.lazy import LazyTensor
-from arriero.errors import ArtifactError, ConfigError, InputError
+from arriero.errors import ArtifactError, ConfigError, InputError, at
 from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights, shapes_of, skeleton
 from arriero.model.formats import llama2c, meta
 from arriero.model.formats.gguf import open_gguf
@@ -37,7 +37,9 @@ class ImportConfig:
     tokenizer: InputPath | None = setting(
         None, "a tokenizer file, where a Meta or llama2.c model does not bring its own"
     )
-    chat_format: Literal["llama2", "chatml"] = setting(..., "the chat format that the model was tuned with")
+    chat_format: Literal["own", "llama2", "chatml"] = setting(
+        "own", "the chat format: the model's own (its Jinja template; llama2 if it brings none), or one of ours"
+    )
 
     def __post_init__(self) -> None:
         if (self.source is None) == (self.package is None):
@@ -150,6 +152,24 @@ def open_release(path: Path, tokenizer: Path | None = None) -> Release:
     return replace(release, config=config, weights={**release.weights, **cut})
 
 
+def chat_format_of(release: Release, name: str) -> ChatFormat:
+    """The chat format `name`, or the model's "own": its template, or llama2 where it brings none.
+
+    Raises InputError if the model's tokenizer lacks what the format needs, or its template cannot be used.
+    """
+    if name != "own":
+        return ChatFormat(name, release.tokenizer)
+    with at(str(release.path)):
+        if release.chat_template is not None:
+            return ChatFormat("template", release.tokenizer, template=release.chat_template)
+        if release.tokenizer.bos_id is not None and release.tokenizer.leading_space:
+            return ChatFormat("llama2", release.tokenizer)
+        raise InputError(
+            "The model brings no chat template, and its tokenizer is not Llama 2's. Set chat_format to chatml if it "
+            "has the control tokens <|im_start|> and <|im_end|>, or choose a model that brings a template."
+        )
+
+
 def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[str, Any]:
     """Writes the model folder, weights dequantised to float32."""
     path = source_path(config)
@@ -160,7 +180,7 @@ def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[st
             f"it again, or change sha256."
         )
     release = open_release(path, config.tokenizer)
-    chat_format = ChatFormat(config.chat_format, release.tokenizer)
+    chat_format = chat_format_of(release, config.chat_format)
     staging = context.scratch / TOKENIZER
     save_tokenizer(release.tokenizer, staging)
     save_chat_format(chat_format, staging)

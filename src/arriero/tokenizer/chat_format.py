@@ -3,20 +3,24 @@
 llama2 (RECIPE section 11): every finished turn is BOS + "[INST] {user} [/INST] {answer} " + EOS; the system text opens
 the first user message; contents are stripped. The tags are plain text, so user text that holds them is refused.
 chatml (SmolLM2's own): "<|im_start|>{role}\\n{content}<|im_end|>\\n" with control tokens, which no text can yield.
+template: the model's own Jinja template (`chat_template.py`); no text can yield its control tokens, and a user's text
+that holds a tag which it writes as plain text is refused.
 
 The answer is encoded apart from the prompt, as a model meets it when it continues the prompt. Only an answer that
 starts with white space could have other ids if prompt and answer were encoded together.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from arriero.artifacts.files import read_json, write_json
 from arriero.dialogue import Dialogue, Message, Role
 from arriero.errors import ArtifactError, InputError
+from arriero.tokenizer.chat_template import ChatTemplate
+from arriero.tokenizer.jinja_template import JinjaTemplate
 from arriero.tokenizer.tokenizer import Tokenizer
 
 CHAT_FILE = "chat.json"
@@ -25,6 +29,7 @@ CHAT_FILE = "chat.json"
 DEFAULT_SYSTEM = {
     "llama2": "",
     "chatml": "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
+    "template": "",  # the template has its own, or none
 }
 
 _LLAMA2_TAGS = ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")
@@ -47,14 +52,25 @@ class ChatFormat:
     Raises InputError if the name is unknown or the tokenizer lacks the control tokens that the format needs.
     """
 
-    def __init__(self, name: str, tokenizer: Tokenizer, default_system: str | None = None) -> None:
-        """`default_system`: the system text of dialogues without one; None: the format's own; "": no system text."""
+    def __init__(
+        self, name: str, tokenizer: Tokenizer, default_system: str | None = None, template: JinjaTemplate | None = None
+    ) -> None:
+        """`default_system`: the system text of dialogues without one; None: the format's own; "": no system text.
+
+        `template`: what the format "template" renders, and no other has.
+        """
         if name not in DEFAULT_SYSTEM:
             raise InputError(f"There is no chat format {name!r}; choose one of {', '.join(sorted(DEFAULT_SYSTEM))}.")
         self.name = name
         self.tokenizer = tokenizer
         self.default_system = DEFAULT_SYSTEM[name] if default_system is None else default_system
-        if name == "llama2":
+        self._template: ChatTemplate | None = None
+        if name == "template":
+            if template is None:
+                raise InputError("The chat format template needs a Jinja template; use chatml or llama2.")
+            self._template = ChatTemplate(template, tokenizer)
+            self.end_of_turn_id = self._template.end_of_turn_id
+        elif name == "llama2":
             if tokenizer.bos_id is None or not tokenizer.leading_space:
                 raise InputError("The chat format llama2 needs a SentencePiece tokenizer with BOS; use chatml.")
             self.end_of_turn_id = tokenizer.eos_id
@@ -87,6 +103,15 @@ class ChatFormat:
         rendered = Rendered([], [])
         system = self.default_system if dialogue.system is None else dialogue.system
         turns = [message for message in dialogue.messages if message.role is not Role.SYSTEM]
+        if self._template is not None:
+            # What the template makes of an empty system message is its own affair.
+            opening = [Message(Role.SYSTEM, system)] if system or dialogue.system is not None else []
+            for message in (*opening, *turns):
+                if message.role is not Role.ASSISTANT:
+                    without_tags(message.content, self._template.tags)
+            for ids, counts in self._template.pieces([*opening, *turns]):
+                _add(rendered, ids, counts)
+            return rendered
         (self._llama2 if self.name == "llama2" else self._chatml)(rendered, system, turns)
         return rendered
 
@@ -120,10 +145,26 @@ class ChatFormat:
     def jinja(self) -> str:
         """The format as the Jinja template that `transformers` keeps in `chat_template`."""
         default = json.dumps(self.default_system, ensure_ascii=False)
+        if self._template is not None:
+            opening = _SYSTEM_JINJA.replace("DEFAULT", default) if self.default_system else ""
+            return opening + self._template.source.text
         return (_LLAMA2_JINJA if self.name == "llama2" else _CHATML_JINJA).replace("DEFAULT", default)
 
+    def token_names(self) -> dict[str, str]:
+        """What `jinja` means by `bos_token` and `eos_token`."""
+        names = {token: name for name, token in self.tokenizer.control.items()}
+        begin = {} if self.tokenizer.bos_id is None else {"bos_token": names[self.tokenizer.bos_id]}
+        own = {} if self._template is None else self._template.source.names
+        return begin | {"eos_token": names[self.end_of_turn_id]} | dict(own)
+
+    @property
+    def space_after_control(self) -> bool:
+        """Whether a SentencePiece tokenizer puts its space in front of a text that follows a control token."""
+        return self._template is None or self._template.source.space_after_control
+
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "default_system": self.default_system}
+        template = {} if self._template is None else {"template": asdict(self._template.source)}
+        return {"name": self.name, "default_system": self.default_system} | template
 
 
 def _add(out: Rendered, ids: list[int], counts: bool) -> None:
@@ -131,9 +172,9 @@ def _add(out: Rendered, ids: list[int], counts: bool) -> None:
     out.loss_mask.extend([counts] * len(ids))
 
 
-def without_tags(text: str) -> str:
-    """The text of a user or system message. Raises InputError if it holds Llama 2's tags: they would pass for turns."""
-    found = [tag for tag in _LLAMA2_TAGS if tag in text]
+def without_tags(text: str, tags: Iterable[str] = _LLAMA2_TAGS) -> str:
+    """The text of a user or system message. Raises InputError if it holds a tag, which would pass for a turn's."""
+    found = [tag for tag in tags if tag in text]
     if found:
         around = text[max(0, text.index(found[0]) - 30) :]
         raise InputError(f"A message holds the chat format's own tag {found[0]}, near {around!r:.80}. Remove the tag.")
@@ -150,12 +191,17 @@ def load_chat_format(folder: Path, tokenizer: Tokenizer) -> ChatFormat:
     path = folder / CHAT_FILE
     try:
         stored = read_json(path)
-        return ChatFormat(stored["name"], tokenizer, stored["default_system"])
+        template = JinjaTemplate(**stored["template"]) if "template" in stored else None
+        return ChatFormat(stored["name"], tokenizer, stored["default_system"], template)
     except (InputError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is missing or damaged ({error!s}). Make the artifact again.") from error
 
 
 # The turns of `_llama2` and `_chatml`, for other programs. DEFAULT is the default system text as a string literal.
+_SYSTEM_JINJA = (
+    "{%- if messages[0]['role'] != 'system' -%}"
+    "{%- set messages = [{'role': 'system', 'content': DEFAULT}] + messages -%}{%- endif -%}"
+)
 _LLAMA2_JINJA = (
     "{%- set ns = namespace(system=DEFAULT) -%}"
     "{%- for message in messages -%}"

@@ -10,6 +10,14 @@ from arriero.tokenizer.chat_format import ChatFormat
 from arriero.tokenizer.sentencepiece import NORMAL, SentencePieceTokenizer
 
 _SPACE = "\u2581"
+_SPACE_ALWAYS = {
+    "type": "Sequence",
+    "normalizers": [
+        {"type": "Prepend", "prepend": _SPACE},
+        {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE},
+    ],
+}
+_SPACE_FIRST = {"type": "Metaspace", "replacement": _SPACE, "prepend_scheme": "first", "split": False}
 
 
 def export_huggingface_tokenizer(chat_format: ChatFormat, destination: Path) -> None:
@@ -21,23 +29,21 @@ def export_huggingface_tokenizer(chat_format: ChatFormat, destination: Path) -> 
     tokenizer = chat_format.tokenizer
     files = dict(tokenizer.files())
     if isinstance(tokenizer, SentencePieceTokenizer):
-        files[JSON_FILE] = _sentencepiece_json(tokenizer)
+        files[JSON_FILE] = _sentencepiece_json(tokenizer, chat_format.space_after_control)
     for name, data in files.items():
         write_atomic(destination / name, data)
     names = {token: name for name, token in tokenizer.control.items()}
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "eos_token": names[chat_format.end_of_turn_id],
         "pad_token": names[chat_format.end_of_turn_id],
         "clean_up_tokenization_spaces": False,
         "chat_template": chat_format.jinja(),
+        **chat_format.token_names(),
     }
-    if tokenizer.bos_id is not None:
-        settings["bos_token"] = names[tokenizer.bos_id]
     write_json(destination / "tokenizer_config.json", settings)
 
 
-def _sentencepiece_json(tokenizer: SentencePieceTokenizer) -> bytes:
+def _sentencepiece_json(tokenizer: SentencePieceTokenizer, space_after_control: bool) -> bytes:
     """SentencePiece BPE in the terms of the `tokenizers` library: scores become an order of merges."""
     pieces = tokenizer.scored_pieces()
     names = {token: name for name, token in tokenizer.control.items()}
@@ -47,14 +53,8 @@ def _sentencepiece_json(tokenizer: SentencePieceTokenizer) -> bytes:
         "truncation": None,
         "padding": None,
         "added_tokens": [added_token(name, token) for token, name in sorted(names.items())],
-        "normalizer": {
-            "type": "Sequence",
-            "normalizers": [
-                {"type": "Prepend", "prepend": _SPACE},
-                {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE},
-            ],
-        },
-        "pre_tokenizer": None,
+        "normalizer": _SPACE_ALWAYS if space_after_control else None,
+        "pre_tokenizer": None if space_after_control else _SPACE_FIRST,
         "post_processor": None if tokenizer.bos_id is None else _bos_first(names[tokenizer.bos_id], tokenizer.bos_id),
         "decoder": {
             "type": "Sequence",

@@ -6,6 +6,7 @@ token never occurs). Source: RECIPE section 1; Llama 2 (arXiv:2307.09288) sectio
 
 import struct
 from collections.abc import Sequence
+from functools import cached_property
 
 from kitoken import Kitoken
 from sentencepiece import SentencePieceProcessor
@@ -54,6 +55,15 @@ class SentencePieceTokenizer(Tokenizer):
         encoded: list[list[int]] = self._kitoken.encode_all(list(texts))
         return encoded
 
+    def _encode_continued(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded: list[list[int]] = self._without_space.encode_all(list(texts))
+        return encoded
+
+    @cached_property
+    def _without_space(self) -> Kitoken:
+        # A field that a protobuf message holds twice counts as the last one says: add_dummy_prefix is off here.
+        return Kitoken.from_sentencepiece(self._model + _field(3, _number(3, 0)))
+
     def files(self) -> dict[str, bytes]:
         return {MODEL_FILE: self._model}
 
@@ -86,6 +96,20 @@ def build_model(pieces: Sequence[str], scores: Sequence[float], kinds: Sequence[
     normalizer = _field(1, b"identity") + _number(3, 1) + _number(4, 0) + _number(5, 1)
     # name, add_dummy_prefix, remove_extra_whitespaces (no), escape_whitespaces
     return b"".join(entries) + _field(2, trainer) + _field(3, normalizer)
+
+
+def extended(
+    model: bytes, *, pieces: Sequence[tuple[str, int]] = (), begin: str | None = None, end: str | None = None
+) -> bytes:
+    """The model with more pieces (text, type) at its end, or with other names of BOS and EOS.
+
+    What is appended to a protobuf message adds to a field with many values, and replaces a field with one.
+    """
+    entries = [_field(1, _field(1, piece.encode("utf-8")) + _number(3, kind)) for piece, kind in pieces]
+    trainer = b"".join(
+        _field(number, name.encode("utf-8")) for number, name in ((46, begin), (47, end)) if name is not None
+    )
+    return model + b"".join(entries) + _field(2, trainer)
 
 
 def _varint(value: int) -> bytes:

@@ -12,8 +12,10 @@ from typing import Any
 from arriero.artifacts.files import read_json, write_atomic, write_json
 from arriero.errors import ArtifactError, InputError, at
 from arriero.tokenizer.bpe import JSON_FILE, ByteLevelTokenizer, end_of_document
+from arriero.tokenizer.jinja_template import token_text
 from arriero.tokenizer.llama2c import tokenizer_from_llama2c
-from arriero.tokenizer.sentencepiece import MODEL_FILE, SentencePieceTokenizer
+from arriero.tokenizer.sentencepiece import CONTROL, MODEL_FILE, SentencePieceTokenizer, extended
+from arriero.tokenizer.sentencepiece_json import is_sentencepiece, sentencepiece_from_json
 from arriero.tokenizer.tiktoken import tokenizer_from_tiktoken
 from arriero.tokenizer.tokenizer import Tokenizer
 
@@ -66,25 +68,29 @@ def _summary(tokenizer: Tokenizer) -> dict[str, Any]:
 def tokenizer_from_huggingface(folder: Path) -> Tokenizer:
     """The tokenizer of a Hugging Face model folder: its `tokenizer.model` if it has one, else its `tokenizer.json`.
 
-    Raises InputError if there is neither, or the latter is of another family than byte-level BPE.
+    Raises InputError if there is neither, or the latter is neither byte-level BPE nor SentencePiece's.
     """
-    if (folder / MODEL_FILE).is_file():
-        return SentencePieceTokenizer((folder / MODEL_FILE).read_bytes())
-    path = folder / JSON_FILE
-    if not path.is_file():
+    path, model = folder / JSON_FILE, folder / MODEL_FILE
+    if not path.is_file() and not model.is_file():
         raise InputError(f"{folder} holds no tokenizer: neither {MODEL_FILE} nor {JSON_FILE}.")
+    spec = read_json(path) if path.is_file() else {}
+    if model.is_file():
+        return SentencePieceTokenizer(_with_added(model.read_bytes(), spec))
     settings = read_json(folder / "tokenizer_config.json")
-    control = {added["content"]: added["id"] for added in read_json(path).get("added_tokens", ()) if added["special"]}
-    end = end_of_document(control, control.get(_token_name(settings.get("eos_token"))))
-    if end is None:
+    control = {added["content"]: added["id"] for added in spec.get("added_tokens", ()) if added["special"]}
+    if is_sentencepiece(spec):
+        begin, end = (
+            name if name in control else token_text(settings.get(key))
+            for name, key in (("<s>", "bos_token"), ("</s>", "eos_token"))
+        )
+        with at(str(path)):
+            return SentencePieceTokenizer(sentencepiece_from_json(spec, begin, end))
+    end_id = end_of_document(control, control.get(token_text(settings.get("eos_token"))))
+    if end_id is None:
         raise InputError(f"{folder / 'tokenizer_config.json'} names no eos_token that {JSON_FILE} has.")
-    begin = control.get(_token_name(settings.get("bos_token"))) if settings.get("add_bos_token") else None
-    return ByteLevelTokenizer(path.read_bytes(), bos_id=begin, eos_id=end)
-
-
-def _token_name(entry: Any) -> str:
-    """A token in `tokenizer_config.json` is its text, or an object with its text."""
-    return str(entry["content"]) if isinstance(entry, dict) else str(entry)
+    adds_begin = settings.get("add_bos_token", _starts_with_control(spec.get("post_processor") or {}))
+    begin_id = control.get(token_text(settings.get("bos_token"))) if adds_begin else None
+    return ByteLevelTokenizer(path.read_bytes(), bos_id=begin_id, eos_id=end_id)
 
 
 def tokenizer_from_file(path: Path) -> Tokenizer:
@@ -105,3 +111,19 @@ def tokenizer_from_file(path: Path) -> Tokenizer:
         if re.match(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n", data):
             return tokenizer_from_tiktoken(data)
         return SentencePieceTokenizer(data)
+
+
+def _with_added(model: bytes, spec: Mapping[str, Any]) -> bytes:
+    """A SentencePiece model with the control tokens that were added to it later, in `tokenizer.json` alone."""
+    size = SentencePieceTokenizer(model).vocab_size
+    later = sorted((added["id"], added["content"]) for added in spec.get("added_tokens", ()) if added["id"] >= size)
+    if [token for token, _ in later] != list(range(size, size + len(later))):
+        raise InputError(f"The tokens that {JSON_FILE} adds to {MODEL_FILE} do not follow its {size} without a gap.")
+    return extended(model, pieces=[(name, CONTROL) for _, name in later]) if later else model
+
+
+def _starts_with_control(processor: Mapping[str, Any]) -> bool:
+    """Whether a `post_processor` puts a control token in front of a text (as Llama 3's does with BOS)."""
+    if any(_starts_with_control(part) for part in processor.get("processors", ())):
+        return True
+    return processor.get("type") == "TemplateProcessing" and "SpecialToken" in next(iter(processor["single"]), {})

@@ -3,7 +3,7 @@
 import codecs
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from arriero.errors import InputError
@@ -35,26 +35,24 @@ class Tokenizer(ABC):
         self._pieces = tuple(pieces)
         self._leading_space = leading_space
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of `text`, without BOS or EOS and never a control id. Raises InputError on a lone surrogate."""
-        return self.encode_batch([text])[0]
+    def encode(self, text: str, *, continued: bool = False) -> list[int]:
+        """Ids of `text`, without BOS or EOS and never a control id. Raises InputError on a lone surrogate.
+
+        `continued`: the text goes on where other text ends, so that no space is put in front.
+        """
+        return _valid(self._encode_continued if continued else self._encode, [text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, faster."""
-        for text in texts:
-            try:
-                text.encode("utf-8")
-            except UnicodeEncodeError as error:
-                around = text[max(0, error.start - 20) : error.start + 20]
-                raise InputError(
-                    f"A text holds half a character (a lone surrogate) at position {error.start}, near {around!r}. "
-                    f"It was decoded wrongly: read the file as UTF-8."
-                ) from None
-        return self._encode(texts)
+        return _valid(self._encode, texts)
 
     @abstractmethod
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of texts that are known to be valid Unicode."""
+        """Ids of texts. Raises UnicodeEncodeError or TypeError on a lone surrogate, as the libraries do."""
+
+    def _encode_continued(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same without a space in front; a family that puts one there overrides it."""
+        return self._encode(texts)
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:
@@ -86,6 +84,27 @@ class Tokenizer(ABC):
     def leading_space(self) -> bool:
         """Whether encoding puts one space before the text (SentencePiece does), which decoding takes off again."""
         return self._leading_space
+
+
+def _valid(encode: Callable[[Sequence[str]], list[list[int]]], texts: Sequence[str]) -> list[list[int]]:
+    """`encode(texts)`; the libraries refuse half a character, so that only then the texts are searched for it."""
+    try:
+        return encode(texts)
+    except (UnicodeEncodeError, TypeError):
+        for text in texts:
+            _check_unicode(text)
+        raise
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        around = text[max(0, error.start - 20) : error.start + 20]
+        raise InputError(
+            f"A text holds half a character (a lone surrogate) at position {error.start}, near {around!r}. "
+            f"It was decoded wrongly: read the file as UTF-8."
+        ) from None
 
 
 class StreamDecoder:

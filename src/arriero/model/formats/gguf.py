@@ -11,7 +11,7 @@ from arriero.errors import InputError
 from arriero.model.config import ModelConfig
 from arriero.model.formats.gguf_rope import ROPE_DIVISORS, gguf_rope_scaling, rope_divisors, rope_entries, short
 from arriero.model.formats.release import Release
-from arriero.tokenizer import ChatFormat, gguf_vocabulary, tokenizer_from_gguf
+from arriero.tokenizer import ChatFormat, gguf_vocabulary, template_from_gguf, tokenizer_from_gguf
 
 _OUTER = {
     "token_embd.weight": "tok_embeddings.weight",
@@ -70,14 +70,7 @@ def gguf_config(file: GgufFile) -> ModelConfig:
 def open_gguf(path: Path) -> Release:
     """Raises InputError if the file is damaged, or no Llama that is read here."""
     file = read_gguf(path)
-    template = file.metadata.get("tokenizer.chat_template")
-    return Release(
-        path,
-        gguf_config(file),
-        gguf_weights(file),
-        tokenizer_from_gguf(file),
-        template if isinstance(template, str) else None,
-    )
+    return Release(path, gguf_config(file), gguf_weights(file), tokenizer_from_gguf(file), template_from_gguf(file))
 
 
 def gguf_weights(file: GgufFile) -> dict[str, LazyTensor]:

@@ -19,7 +19,7 @@ from arriero.containers.lazy import LazyTensor
 from arriero.errors import InputError
 from arriero.model.config import ModelConfig
 from arriero.model.formats.release import Release
-from arriero.tokenizer import tokenizer_from_huggingface
+from arriero.tokenizer import template_from_huggingface, tokenizer_from_huggingface
 
 _OUTER = {
     "model.embed_tokens.weight": "tok_embeddings.weight",
@@ -86,18 +86,8 @@ def open_huggingface(folder: Path) -> Release:
         config,
         huggingface_weights(folder, config),
         tokenizer_from_huggingface(folder),
-        huggingface_template(folder),
+        template_from_huggingface(folder),
     )
-
-
-def huggingface_template(folder: Path) -> str | None:
-    """The chat template, which lies in a file of its own or in the tokenizer's settings."""
-    own = folder / "chat_template.jinja"
-    if own.is_file():
-        return own.read_text(encoding="utf-8")
-    settings = folder / "tokenizer_config.json"
-    template = read_json(settings).get("chat_template") if settings.is_file() else None
-    return template if isinstance(template, str) else None
 
 
 def huggingface_weights(folder: Path, config: ModelConfig) -> dict[str, LazyTensor]:

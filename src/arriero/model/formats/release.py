@@ -6,7 +6,7 @@ from pathlib import Path
 
 from arriero.containers.lazy import LazyTensor
 from arriero.model.config import ModelConfig
-from arriero.tokenizer import Tokenizer
+from arriero.tokenizer import JinjaTemplate, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -21,4 +21,4 @@ class Release:
     config: ModelConfig
     weights: Mapping[str, LazyTensor]
     tokenizer: Tokenizer
-    chat_template: str | None = None
+    chat_template: JinjaTemplate | None = None
