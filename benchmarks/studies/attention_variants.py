@@ -17,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from workshop import CONTEXT, MULTI_HEAD, Workshop, mean_and_spread, options, save
 
+from arriero.config import resolved
 from arriero.generation import inference_copy
 from arriero.generation.cache import KVCache
 from arriero.model import ModelConfig, ModelShape, new_model
@@ -37,8 +38,7 @@ def with_heads(shape: ModelShape, n_kv_heads: int) -> ModelShape:
 
 
 def configured(shape: ModelShape, context: int) -> ModelConfig:
-    fields = {name: getattr(shape, name) for name in ModelShape.__dataclass_fields__}  # type: ignore[attr-defined]
-    return ModelConfig(**fields, vocab_size=VOCABULARY, max_seq_len=context)
+    return ModelConfig(**resolved(shape), vocab_size=VOCABULARY, max_seq_len=context)
 
 
 def losses(shop: Workshop, given: Any) -> list[dict[str, Any]]:

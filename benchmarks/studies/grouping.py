@@ -56,7 +56,7 @@ def drawn(results: dict[str, Any]) -> Figure:
     """A panel for each number of heads: bits per byte over the share of tokens trained on afterwards."""
     heads = sorted({row["kv_heads"] for row in results["grouped"]}, reverse=True)
     with drawing():
-        figure, panels = axes(3.1, len(heads), sharey=True, squeeze=False)
+        figure, panels = axes(3.4, len(heads), sharey=True, squeeze=False)
         for ax, kept in zip(panels[0], heads, strict=True):
             lines = {"ungrouped": results["ungrouped"]} | {
                 pooling: [row for row in results["grouped"] if (row["kv_heads"], row["pooling"]) == (kept, pooling)]
@@ -67,12 +67,12 @@ def drawn(results: dict[str, Any]) -> Figure:
                 style = {"color": colour, "marker": MARKERS[number], "linestyle": DASHES[number]}
                 shares, means = [100 * row["share"] for row in rows], [row["mean"] for row in rows]
                 spread = np.array([row["stdev"] or 0.0 for row in rows])
-                label = "8 heads, trained on as long" if name == "ungrouped" else name
+                label = "all 8 heads, trained on as long" if name == "ungrouped" else name
                 ax.errorbar(shares, means, yerr=spread, capsize=2.5, label=label, **style)
             ax.set_title(f"8 key/value heads to {kept}")
             ax.set_xlabel("further training, % of the first training's tokens")
         panels[0][0].set_ylabel("held-out bits per byte")
-        panels[0][-1].legend(title="pooling")
+        figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 
 
