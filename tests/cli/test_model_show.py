@@ -51,6 +51,7 @@ def test_an_artifact_and_its_export(tmp_path: Path, capsys: pytest.CaptureFixtur
     export_huggingface(made, tmp_path / "folder")
     folder = shown(capsys, tmp_path / "folder")
     assert folder["config"] == TINY.to_json()
+    assert folder["source"] == f"Hugging Face folder {tmp_path / 'folder'}"
     assert folder["stored_bytes"] == 4 * TINY.n_parameters
     assert 0 < size - folder["stored_bytes"] < 10_000
 
@@ -60,7 +61,7 @@ def test_an_artifact_and_its_export(tmp_path: Path, capsys: pytest.CaptureFixtur
     [
         ("llama2-7", ["no model 'llama2-7'", "Did you mean 'llama2-7b'?", "no artifact in"]),
         ("quickstart:sft", ["There is no run 'quickstart'"]),
-        (".", ["config.json"]),
+        (".", ["no model that is read here", "config.json"]),
         ("abc", ["not a model"]),
     ],
 )

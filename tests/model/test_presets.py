@@ -45,6 +45,10 @@ def test_smollm2s_own_file_has_the_presets_config() -> None:
     assert open_release(path).config == PRESETS["smollm2-135m"]
 
 
+def test_stories_own_file_has_the_presets_config(shared: Path) -> None:
+    assert open_release(shared / "stories260K" / "stories260K.bin").config == PRESETS["stories-260k"]
+
+
 def test_the_documented_table_is_the_presets() -> None:
     text = (Path(__file__).parents[2] / "docs" / "model.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]

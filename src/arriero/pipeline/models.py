@@ -8,9 +8,11 @@ from arriero.config import nearest
 from arriero.errors import ArtifactError, InputError
 from arriero.model import PRESETS, ModelConfig
 from arriero.model.checkpoint import ADAPTER, DESCRIPTION, TOKENIZER, WEIGHTS, stored_model
-from arriero.model.importing import open_release
+from arriero.model.importing import format_of, open_release
 from arriero.pipeline.runs import Runs
 from arriero.tokenizer import Tokenizer, load_chat_format, load_tokenizer
+
+FORMATS = {"gguf": "GGUF file", "hf": "Hugging Face folder", "meta": "Meta's folder", "llama2c": "llama2.c file"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def _released(path: Path) -> FoundModel:
     # A file may hold its weights quantised; a folder's tensors keep their dtype when they are opened.
     size = path.stat().st_size if path.is_file() else sum(tensor.n_bytes for tensor in release.weights.values())
     return FoundModel(
-        f"{'file' if path.is_file() else 'folder'} {path}",
+        f"{FORMATS[format_of(path)]} {path}",
         release.config,
         size,
         _in_words(release.tokenizer),
