@@ -9,21 +9,41 @@ the further tokens alone bring. Source: arXiv:2305.13245, whose figure 4 and sec
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from workshop import MULTI_HEAD, Workshop, mean_and_spread, options, save
 
+from arriero.artifacts import Artifact
+from arriero.model.checkpoint import stored_model
 from arriero.report.style import COLOURS, DASHES, FAINT, MARKERS, axes, drawing
 
 POOLINGS = ("mean", "first", "random")
 STEM = "model-grouping"
 
 
+def alikeness(base: Artifact) -> dict[str, float]:
+    """Mean cosine between two key heads, and between two value heads, of one layer, as weights: 1 if they are equal."""
+    config, weights = stored_model(base)
+    found = {}
+    for name in ("wk", "wv"):
+        layers = [weights[f"layers.{layer}.attention.{name}.weight"].read() for layer in range(config.n_layers)]
+        heads = F.normalize(torch.stack(layers).view(config.n_layers, config.n_kv_heads, -1), dim=2)
+        pairs = heads @ heads.mT
+        off_diagonal = ~torch.eye(config.n_kv_heads, dtype=torch.bool)
+        found[name] = pairs[:, off_diagonal].mean().item()
+    return found
+
+
 def measured(shop: Workshop, given: Any) -> dict[str, Any]:
     """Bits per byte by heads, pooling and share, over seeds; `ungrouped` by share."""
     ungrouped: dict[float, list[float]] = {share: [] for share in given.shares}
     grouped: dict[tuple[int, str, float], list[float]] = {}
+    cosines: dict[str, list[float]] = {"wk": [], "wv": []}
     for seed in range(1, given.seeds + 1):
         base = shop.new(MULTI_HEAD, given.tokens, given.lr, seed)
+        for name, cosine in alikeness(base).items():
+            cosines[name].append(cosine)
         for share in given.shares:
             more = round(share * given.tokens)
             after = base if more == 0 else shop.trained_on(base, more, given.uptraining_lr, seed)
@@ -44,6 +64,7 @@ def measured(shop: Workshop, given: Any) -> dict[str, Any]:
         "lr": given.lr,
         "uptraining_lr": given.uptraining_lr,
         "dtype": shop.machine.dtype,
+        "cosine_between_heads": {name: mean_and_spread(values) for name, values in cosines.items()},
         "ungrouped": [{"share": share} | mean_and_spread(values) for share, values in ungrouped.items()],
         "grouped": [
             {"kv_heads": heads, "pooling": pooling, "share": share} | mean_and_spread(values)
