@@ -15,7 +15,7 @@ from arriero.artifacts.files import tree_digest, write_json
 from arriero.data import shards as data_shards
 from arriero.dialogue import Dialogue, Message, Role, write_dialogues
 from arriero.errors import ConfigError, InputError, Stopped
-from arriero.model import LoraConfig, ModelConfig, load_model, new_model, save_model
+from arriero.model import PRESETS, LoraConfig, ModelConfig, ModelShape, load_model, new_model, save_model
 from arriero.tokenizer import ChatFormat, save_chat_format, save_tokenizer
 from arriero.tokenizer.sentencepiece import SentencePieceTokenizer
 from arriero.tokenizer.train import train_sentencepiece
@@ -57,7 +57,7 @@ def talk(n: int, answer: str = "It is the number that follows.", trained: bool =
 
 
 def scratch_config(**changes: Any) -> pretrain.PretrainConfig:
-    values: dict[str, Any] = {"model": pretrain.NewModelConfig(**TINY), "tokens": 500, "sequence_length": 32}
+    values: dict[str, Any] = {"model": ModelShape(**TINY), "tokens": 500, "sequence_length": 32}
     values |= {"micro_batch_size": 2, "global_batch_size": 4, "optimizer": FAST}
     return pretrain.PretrainConfig(**(values | changes))
 
@@ -85,6 +85,19 @@ def test_pretrain_from_scratch(made: dict[str, Artifact], tmp_path: Path) -> Non
     assert loaded.config == ModelConfig(**TINY, vocab_size=320, max_seq_len=32)
     assert metrics["parameters"] == metrics["trained_parameters"] == loaded.config.n_parameters
     assert metrics["final_loss"] == rows(work)[-1]["loss"]
+
+
+def test_a_preset_is_a_shape_by_name(made: dict[str, Artifact], tmp_path: Path) -> None:
+    """All of it, rope scaling included, but for the vocabulary and the context."""
+    cfg = scratch_config(model=None, preset="stories-260k", tokens=1)
+    pretrain.STAGE.run(cfg, inputs(shards=made["shards"], tokenizer=made["tokenizer"]), context(tmp_path / "small"))
+    loaded = load_model(replace(made["base"], path=tmp_path / "small" / "out"), Machine())
+    assert loaded.config == replace(PRESETS["stories-260k"], vocab_size=320, max_seq_len=32)
+    assert scratch_config(model=None, preset="llama3.2-1b").shape == PRESETS["llama3.2-1b"]
+    with pytest.raises(ConfigError, match="Did you mean 'llama2-7b'"):
+        scratch_config(model=None, preset="llama-7b")
+    with pytest.raises(ConfigError, match="leave out one"):
+        scratch_config(preset="stories-260k")
 
 
 def test_pretrain_continued_starts_where_the_base_is(made: dict[str, Artifact], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from arriero import __version__
-from arriero.cli import chat, init, model, report, run, runs
+from arriero.cli import chat, init, model, model_show, report, run, runs
 from arriero.cli.stage_verb import STAGE_VERBS
 from arriero.errors import ArrieroError, Stopped
 
@@ -36,6 +36,7 @@ VERBS: dict[str, Verb] = {
     "runs show": Verb("a run's stages, or one artifact's manifest", runs.configure_show, runs.run_show),
     "runs lineage": Verb("what an artifact was made from", runs.configure_lineage, runs.run_lineage),
     "runs gc": Verb("delete artifacts that no run names", runs.configure_gc, runs.run_gc),
+    "model show": Verb("a model's shape, memory and arithmetic", model_show.configure, model_show.run),
     "model export": Verb("write a model as a Hugging Face folder", model.configure_export, model.run_export),
 } | {verb.words: Verb(verb.summary, verb.configure, verb.run) for verb in STAGE_VERBS}
 

@@ -107,6 +107,7 @@ STAGE_VERBS = (
     StageVerb("data chat-files", "data.chat_files", "take your own dialogues and prompts as chat data"),
     StageVerb("tokenizer train", "tokenizer.train", "train a SentencePiece BPE tokenizer on a corpus"),
     StageVerb("model import", "model.import", "read a model from another project's files", "source"),
+    StageVerb("model group-heads", "model.group_heads", "pool key and value heads: from multi-head to grouped-query"),
     StageVerb("pretrain", "train.pretrain", "pretrain from scratch, or continue from a base model"),
     StageVerb("sft", "train.sft", "fine-tune on dialogues, loss on the answers only"),
     StageVerb("prefer sample", "preference.sample", "sample pairs of answers from two models"),

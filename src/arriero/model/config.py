@@ -50,14 +50,13 @@ def _head_dim(given: Mapping[str, Any]) -> int:
 
 
 @config
-class ModelConfig:
+class ModelShape:
     """A decoder of Llama 2's kind (arXiv:2307.09288, section 2.2): RMSNorm, SwiGLU, RoPE, grouped-query attention."""
 
     dim: int = setting(..., "width of the residual stream", ge=2)
     n_layers: int = setting(..., "number of blocks", ge=1)
     n_heads: int = setting(..., "query heads", ge=1)
     n_kv_heads: int = setting(..., "key and value heads; as many as query heads means no grouping", ge=1)
-    vocab_size: int = setting(..., "entries of the vocabulary", unit="tokens", ge=1)
     head_dim: int = setting(_head_dim, "width of a head (Llama: dim / n_heads)", ge=2)
     multiple_of: int = setting(256, "a derived ffn_dim is rounded up to a multiple of this", ge=1)
     ffn_dim_multiplier: float = setting(1.0, "a derived ffn_dim is 8/3 dim times this", gt=0)
@@ -69,14 +68,21 @@ class ModelConfig:
     norm_eps: float = setting(1e-5, "added to the mean square in RMSNorm", gt=0)
     rope_theta: float = setting(10000.0, "base of the rotary embedding's wavelengths", gt=0)
     rope_scaling: RopeScaling | None = setting(None, "rotary positions beyond the context of pretraining")
-    max_seq_len: int = setting(4096, "longest sequence", unit="tokens", ge=1)
-    tied_embeddings: bool = setting(False, "whether the output layer is the embedding matrix")
+    tied_embeddings: bool = setting(False, "whether the output layer is the embedding matrix (paper: no)")
 
     def __post_init__(self) -> None:
         if self.head_dim % 2:
             raise ConfigError(f"head_dim ({self.head_dim}) must be even: rotary positions turn pairs.")
         if self.n_heads % self.n_kv_heads:
             raise ConfigError(f"n_heads ({self.n_heads}) must be a multiple of n_kv_heads ({self.n_kv_heads}).")
+
+
+@config
+class ModelConfig(ModelShape):
+    """A shape with the vocabulary and the context that a model of it has."""
+
+    vocab_size: int = setting(..., "entries of the vocabulary", unit="tokens", ge=1)
+    max_seq_len: int = setting(4096, "longest sequence", unit="tokens", ge=1)
 
     @property
     def n_parameters(self) -> int:

@@ -68,11 +68,11 @@ def outside_digests(config: ImportConfig) -> dict[str, str]:
     """Digests of a package's file and of a tokenizer beside the model: content that no InputPath field names."""
     if config.package is not None:
         return {"package": tree_digest(source_path(config))}
-    finder = None if config.source is None or config.tokenizer is not None else _READERS[_kind(config.source)][1]
+    finder = None if config.source is None or config.tokenizer is not None else _READERS[format_of(config.source)][1]
     return {} if finder is None else {"tokenizer": tree_digest(finder(source_path(config)))}
 
 
-def _kind(path: Path) -> str:
+def format_of(path: Path) -> str:
     """The format of a file or folder, by what is in it. Raises InputError that lists what is read."""
     if (path / "config.json").is_file():  # first: some Hugging Face folders hold a params.json, too
         return "hf"
@@ -124,7 +124,7 @@ def open_release(path: Path, tokenizer: Path | None = None) -> Release:
     Rows that pad the vocabulary beyond the tokenizer's are cut off: the model could say a token without a text.
     """
     with _explained(path):
-        reader, finder = _READERS[_kind(path)]
+        reader, finder = _READERS[format_of(path)]
         if tokenizer is not None and finder is None:
             raise InputError(f"{path} brings its own tokenizer: leave tokenizer unset.")
         release = reader(path) if tokenizer is None else reader(path, tokenizer)

@@ -5,6 +5,7 @@ from arriero.config import nearest
 from arriero.data import build, chat_files, python_chat, python_crawl, shards, text_files
 from arriero.errors import ConfigError
 from arriero.eval import run as evaluation
+from arriero.model import grouping
 from arriero.model import importing as model_importing
 from arriero.preference import importing as comparisons_importing
 from arriero.preference import sample, simulated
@@ -26,6 +27,7 @@ STAGES: dict[str, Stage] = {
         chat_files.STAGE,
         tokenizer_train.STAGE,
         model_importing.STAGE,
+        grouping.STAGE,
         pretrain.STAGE,
         sft.STAGE,
         sample.STAGE,

@@ -10,10 +10,20 @@ from typing import Any
 import torch
 
 from arriero.artifacts import Artifact, Input, Inputs, Stage, StageContext
-from arriero.config import config, resolved, setting
+from arriero.config import config, nearest, resolved, setting
 from arriero.data.reader import ShardReader
 from arriero.errors import ConfigError
-from arriero.model import LoraConfig, ModelConfig, Transformer, add_lora, load_weights, new_model, save_model
+from arriero.model import (
+    PRESETS,
+    LoraConfig,
+    ModelConfig,
+    ModelShape,
+    Transformer,
+    add_lora,
+    load_weights,
+    new_model,
+    save_model,
+)
 from arriero.model.checkpoint import TOKENIZER
 from arriero.tokenizer import load_tokenizer
 from arriero.train.loop import fit
@@ -25,24 +35,14 @@ from arriero.train.tracking import final_mean, read_series
 
 
 @config
-class NewModelConfig:
-    """The shape of a new model; its vocabulary is the tokenizer's, its context sequence_length."""
-
-    dim: int = setting(..., "width of the residual stream", ge=2)
-    n_layers: int = setting(..., "number of blocks", ge=1)
-    n_heads: int = setting(..., "query heads", ge=1)
-    n_kv_heads: int = setting(..., "key and value heads", ge=1)
-    ffn_dim: int = setting(..., "width of the feed-forward's hidden layer", ge=1)
-    norm_eps: float = setting(1e-5, "added to the mean square in RMSNorm", gt=0)
-    rope_theta: float = setting(10000.0, "base of the rotary embedding's wavelengths", gt=0)
-    tied_embeddings: bool = setting(False, "whether the output layer is the embedding matrix (paper: no)")
-
-
-@config
 class PretrainConfig:
-    """Pretraining from scratch (`model`, with a tokenizer as input) or continued (with a base model as input)."""
+    """Pretraining from scratch (`model` or `preset`, with a tokenizer as input) or continued (with a base model).
 
-    model: NewModelConfig | None = setting(None, "shape of the new model; null continues the base")
+    A new model's vocabulary is the tokenizer's, its context `sequence_length`.
+    """
+
+    model: ModelShape | None = setting(None, "shape of the new model; neither this nor preset continues the base")
+    preset: str | None = setting(None, 'or a shape by name, such as "llama2-7b" (`arriero model show NAME`)')
     tokens: int = setting(..., "tokens to train on, rounded up to whole steps (paper: 2T)", unit="tokens", ge=1)
     sequence_length: int = setting(256, "tokens a sequence (paper: 4096)", unit="tokens", ge=2)
     micro_batch_size: int = setting(8, "sequences that go through the model at once", unit="sequences", ge=1)
@@ -54,8 +54,17 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         check_batch_sizes(self.global_batch_size, self.micro_batch_size)
-        if self.model is not None and self.lora is not None:
-            raise ConfigError("lora needs a base model to adapt: leave out `lora` or `model`.")
+        if self.preset is not None and self.model is not None:
+            raise ConfigError("A new model takes its shape from `model` or from `preset`: leave out one.")
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ConfigError(f"There is no preset {self.preset!r}. {nearest(self.preset, PRESETS)}")
+        if self.shape is not None and self.lora is not None:
+            raise ConfigError("lora needs a base model to adapt: leave out `lora`, or `model` and `preset`.")
+
+    @property
+    def shape(self) -> ModelShape | None:
+        """Of the new model; None where a base is trained on."""
+        return self.model if self.preset is None else PRESETS[self.preset]
 
     @property
     def steps(self) -> int:
@@ -64,21 +73,17 @@ class PretrainConfig:
 
 def starting_model(cfg: PretrainConfig, tokenizer: Artifact | None, base: Artifact | None) -> Transformer:
     """The new or the loaded model, fp32 on the CPU. Raises ConfigError unless exactly one way to start is given."""
-    if (tokenizer is None) == (base is None) or (cfg.model is None) == (base is None):
+    if (tokenizer is None) == (base is None) or (cfg.shape is None) == (base is None):
+        parts = {"tokenizer": tokenizer, "base": base, "model": cfg.model, "preset": cfg.preset}
         raise ConfigError(
-            "train.pretrain starts either from scratch, with the input `tokenizer` and the field `model`, or from the "
-            "input `base` without the field `model`: give one of the two, not "
-            + ", ".join(
-                name
-                for name, given in {"tokenizer": tokenizer, "base": base, "model": cfg.model}.items()
-                if given is not None
-            )
+            "train.pretrain starts either from scratch, with the input `tokenizer` and the field `model` or `preset`, "
+            "or from the input `base` without these fields: give one of the two, not "
+            + ", ".join(name for name, given in parts.items() if given is not None)
             + "."
         )
-    if tokenizer is not None and cfg.model is not None:
-        vocab_size = load_tokenizer(tokenizer.path).vocab_size
-        shape = ModelConfig(**resolved(cfg.model), vocab_size=vocab_size, max_seq_len=cfg.sequence_length)
-        return new_model(shape, cfg.seed)
+    if tokenizer is not None and cfg.shape is not None:
+        own = {"vocab_size": load_tokenizer(tokenizer.path).vocab_size, "max_seq_len": cfg.sequence_length}
+        return new_model(ModelConfig(**resolved(cfg.shape) | own), cfg.seed)
     assert base is not None
     model = load_weights(base)
     if cfg.sequence_length > model.config.max_seq_len:
