@@ -23,6 +23,11 @@ class LlamaCpp:
         with urllib.request.urlopen(request, timeout=300) as reply:
             return json.load(reply)
 
+    def properties(self) -> dict[str, Any]:
+        with urllib.request.urlopen(self._address + "/props", timeout=300) as reply:
+            found: dict[str, Any] = json.load(reply)
+        return found
+
     def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
         ids: list[int] = self.post("/tokenize", content=text, add_special=add_special, parse_special=parse_special)[
             "tokens"

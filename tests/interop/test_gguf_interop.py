@@ -160,6 +160,19 @@ def test_a_chat_in_llama_cpp_is_ours(served: LlamaCpp, made: Artifact) -> None:
     assert reply["message"]["content"] == loaded.tokenizer.decode(greedy(loaded.model, prompt, 30, {1, 2})).strip()
 
 
+def test_llama_cpp_stops_where_a_turn_ends(llama2: ChatFormat, tmp_path: Path) -> None:
+    model = Transformer(SHAPE)  # of zeros, so that the residual stream is the embedding
+    assert model.output is not None
+    with torch.no_grad():
+        model.tok_embeddings.weight.fill_(1.0)
+        model.output.weight[llama2.end_of_turn_id] = 1.0
+    write_gguf_model(tmp_path / "model.gguf", SHAPE, stated(model), llama2, kind="f32", name="silent")
+    with llama_cpp(tmp_path / "model.gguf") as server:
+        reply, properties = server.post("/completion", prompt=PROMPT, n_predict=5, temperature=0), server.properties()
+    assert (reply["stop_type"], reply["content"]) == ("eos", "")
+    assert (properties["bos_token"], properties["eos_token"]) == ("<s>", "</s>")
+
+
 def byte_level(splitting: str) -> ByteLevelTokenizer:
     """Learnt from the standard library's json, within the words that `splitting` makes."""
     control = {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2}

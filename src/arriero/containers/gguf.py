@@ -76,13 +76,11 @@ class GgufFile:
 
 
 def _read_tensor(path: Path, info: TensorInfo) -> Tensor:
-    """Maps this tensor alone, copy on write, so that torch may take it for writable."""
+    """Maps this tensor alone, copy on write, so that torch may take it for writable. It starts at a multiple of 8."""
     try:
         data = np.memmap(path, np.uint8, "c", info.offset, (info.byte_count,))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: tensor {info.name!r} cannot be read ({error}). Did the file change?") from None
-    if info.offset % info.kind.dtype.itemsize:
-        data = data.copy()  # a view would not be aligned
     return decoded(np.asarray(data), info.kind).reshape(info.shape)
 
 

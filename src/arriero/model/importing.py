@@ -171,7 +171,7 @@ def chat_format_of(release: Release, name: str) -> ChatFormat:
 
 
 def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[str, Any]:
-    """Writes the model folder, weights dequantised to float32."""
+    """Writes the model folder: quantised weights in float32, others in their own dtype."""
     path = source_path(config)
     found = tree_digest(path)
     if config.sha256 is not None and found != config.sha256:
