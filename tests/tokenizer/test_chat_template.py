@@ -323,9 +323,10 @@ def test_an_interrupted_rendering_leaves_no_reply_behind(monkeypatch: pytest.Mon
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr("select.select", interrupt)
-        process.render("second", {}, chats)
+        with pytest.raises(KeyboardInterrupt):
+            process.render("second", {}, chats)
     assert process.render("third", {}, chats) == ["third"]
 
 
