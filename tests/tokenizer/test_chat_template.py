@@ -315,6 +315,21 @@ def test_the_process_lives_on_and_ends_with_its_parent() -> None:
     assert not psutil.pid_exists(int(done.stdout))
 
 
+def test_an_interrupted_rendering_leaves_no_reply_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = TemplateProcess()
+    chats = [Conversation((("user", "Hi"),), True)]
+    assert process.render("first", {}, chats) == ["first"]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("select.select", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            process.render("second", {}, chats)
+    assert process.render("third", {}, chats) == ["third"]
+
+
 def test_a_fork_has_its_own_process() -> None:
     process = TemplateProcess()
     chats = [Conversation((("user", "Hi"),), True)]

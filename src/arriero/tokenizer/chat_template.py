@@ -62,9 +62,10 @@ class ChatTemplate:
         # A name with white space in it could be completed by a message's own white space, so no template can write it.
         found = [name for name in tokenizer.control if not any(character.isspace() for character in name)]
         self._control = re.compile("|".join(map(re.escape, sorted(found, key=len, reverse=True))) or r"(?!)")
+        self._used = set(source.text).union(*tokenizer.control)
         self.tags = sorted(set(_TAG.findall(source.text)) - set(tokenizer.control))
         self._gap = self._find_gap()
-        self.end_of_turn_id = next(ids[-1] for ids, counts in self.pieces(_PROBE) if counts)
+        self.end_of_turn_id = [ids[-1] for ids, counts in self.pieces(_PROBE) if counts][-1]
 
     def pieces(self, messages: Sequence[Message]) -> list[tuple[list[int], bool]]:
         """(ids, whether they count in the loss), in order. After a user's message the next answer is opened."""
@@ -140,7 +141,8 @@ class ChatTemplate:
                 continue
             holding = [index for index, text in enumerate(bare.texts) for _ in range(text.count(mark))]
             before = bare.texts[holding[0]].partition(mark)[0].translate(cores) if len(holding) == 1 else ""
-            if len(holding) != 1 or holding[0] in starts or not whole.texts[holding[0]].startswith(before):
+            certain = len(holding) == 1 and holding[0] not in starts and bare.names == whole.names
+            if not certain or not whole.texts[holding[0]].startswith(before):
                 raise InputError(
                     f"The model's chat template leaves it open where the answer {message.content!r:.80} starts: it "
                     f"drops, repeats or changes answers. {_REMEDY}"
@@ -165,7 +167,7 @@ class ChatTemplate:
 
     def _free(self, messages: Sequence[Message]) -> Iterator[str]:
         """Characters that neither a message, the template nor a control token's name uses."""
-        used = set(self.source.text).union(*self._tokenizer.control, *(message.content for message in messages))
+        used = self._used.union(*(message.content for message in messages))
         return (chr(code) for block in _PRIVATE_USE for code in block if chr(code) not in used)
 
     def _render(self, conversations: Sequence[Conversation]) -> list[str]:

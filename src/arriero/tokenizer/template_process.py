@@ -61,6 +61,11 @@ class TemplateProcess:
                 why = _end(process)
                 self._process = None
                 raise InputError(f"The model's chat template cannot be run: {why}. {_REMEDY}") from None
+            except BaseException:  # Ctrl-C, say: the next request must not read this one's reply
+                process.kill()
+                process.wait()
+                self._process = None
+                raise
         if "refused" in reply:
             raise InputError(f"The model's chat template refuses the dialogue: {reply['refused']}")
         if "failed" in reply:
