@@ -7,9 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from arriero.artifacts import Artifact
+from arriero.artifacts.files import write_json
 from arriero.errors import InputError
 from arriero.model.checkpoint import TOKENIZER, stored_model
-from arriero.model.formats.huggingface import write_huggingface
+from arriero.model.formats.huggingface import SHARD_BYTES, WeightType, write_huggingface
 from arriero.tokenizer import export_huggingface_tokenizer, load_chat_format, load_tokenizer
 
 
@@ -31,15 +32,19 @@ def new_folder(destination: Path) -> Iterator[Path]:
         os.replace(folder, whole)
 
 
-def export_huggingface(artifact: Artifact, destination: Path) -> None:
+def export_huggingface(
+    artifact: Artifact, destination: Path, *, dtype: WeightType = "f32", shard_bytes: int = SHARD_BYTES
+) -> None:
     """Writes a model artifact as a Hugging Face folder, adapters merged: weights, config, tokenizer, chat template.
 
-    It is there whole or not at all. Raises InputError if the destination holds files already.
+    It is there whole or not at all. Raises InputError if the destination holds files already, or if a weight is too
+    large for `dtype`.
     """
     config, weights = stored_model(artifact)
     tokenizer = load_tokenizer(artifact.path / TOKENIZER)
     chat_format = load_chat_format(artifact.path / TOKENIZER, tokenizer)
     with new_folder(destination) as folder:
-        eos_ids = sorted(chat_format.stop_ids)
-        write_huggingface(folder, config, weights, bos_id=tokenizer.bos_id, eos_ids=eos_ids)
+        tokens = {"bos_token_id": tokenizer.bos_id, "eos_token_id": sorted(chat_format.stop_ids)}
+        write_huggingface(folder, config, weights, settings=tokens, dtype=dtype, shard_bytes=shard_bytes)
+        write_json(folder / "generation_config.json", tokens)
         export_huggingface_tokenizer(chat_format, folder)

@@ -14,7 +14,7 @@ from arriero.artifacts.files import tree_digest
 from arriero.config import InputPath, config, setting
 from arriero.containers.lazy import LazyTensor
 from arriero.errors import ArtifactError, ConfigError, InputError
-from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights, shapes_of, skeleton
+from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights, weight_shapes
 from arriero.model.formats.gguf import open_gguf
 from arriero.model.formats.huggingface import open_huggingface
 from arriero.model.formats.release import Release
@@ -68,7 +68,7 @@ def _explained(path: Path) -> Iterator[None]:
     except ConfigError as error:
         where = "" if str(error).startswith(str(path)) else f"{path}: "
         raise InputError(f"{where}{error} Fetch the model again, or choose another.") from None
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
         raise InputError(
             f"{path} does not have the form of a model's files ({type(error).__name__}: {error}). Fetch the model "
             "again, or choose another."
@@ -88,10 +88,7 @@ def open_release(path: Path) -> Release:
                 f"{path}: the tokenizer has {tokens} tokens, the model only {release.config.vocab_size}. "
                 f"They do not belong together."
             )
-        try:
-            check_shapes(shapes_of(skeleton(release.config)), release.weights, str(path))
-        except ArtifactError as error:
-            raise InputError(f"{error} Fetch the model again, or choose another.") from None
+        _check_weights(release)
     config = replace(release.config, vocab_size=tokens)
     cut = {
         name: release.weights[name].then(lambda read: read[:tokens], shape=(tokens, config.dim))
@@ -99,6 +96,26 @@ def open_release(path: Path) -> Release:
         if name in release.weights and tokens < release.config.vocab_size
     }
     return replace(release, config=config, weights={**release.weights, **cut})
+
+
+def _check_weights(release: Release) -> None:
+    """Raises InputError unless the weights are those of the config, whatever numbers a hostile one announces."""
+    layers, tensors = release.config.n_layers, len(release.weights)
+    if layers > tensors:  # before they are listed
+        raise InputError(
+            f"{release.path}: the config announces {layers} layers, but there are only {tensors} tensors. Fetch the "
+            "model again, or choose another."
+        )
+    try:
+        check_shapes(weight_shapes(release.config), release.weights, str(release.path))
+    except ArtifactError as error:
+        raise InputError(f"{error} Fetch the model again, or choose another.") from None
+    for name, tensor in sorted(release.weights.items()):
+        if not tensor.dtype.is_floating_point:
+            raise InputError(
+                f"{release.path}: tensor {name!r} holds whole numbers ({tensor.dtype}), quantised in a way that is not "
+                "read here. Choose the model in bf16, f16 or f32."
+            )
 
 
 def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[str, Any]:
