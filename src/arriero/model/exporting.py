@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from arriero.artifacts import Artifact
 from arriero.artifacts.files import write_json
 from arriero.errors import InputError
-from arriero.model.checkpoint import TOKENIZER, stored_model
+from arriero.model.checkpoint import TOKENIZER, stored_adapters, stored_model
 from arriero.model.formats.huggingface import SHARD_BYTES, WeightType, write_huggingface
+from arriero.model.formats.peft import write_peft
 from arriero.tokenizer import export_huggingface_tokenizer, load_chat_format, load_tokenizer
 
 
@@ -47,4 +48,23 @@ def export_huggingface(
         tokens = {"bos_token_id": tokenizer.bos_id, "eos_token_id": sorted(chat_format.stop_ids)}
         write_huggingface(folder, config, weights, settings=tokens, dtype=dtype, shard_bytes=shard_bytes)
         write_json(folder / "generation_config.json", tokens)
+        export_huggingface_tokenizer(chat_format, folder)
+
+
+def export_peft(artifact: Artifact, destination: Path, *, base: str | None = None) -> None:
+    """Writes the adapters of a model artifact as a folder that `peft` loads, with tokenizer and chat template.
+
+    `base`: where the export of the artifact's base lies, for the adapter's config. The folder is there whole or not at
+    all. Raises InputError if the artifact has no adapters, or if the destination holds files already.
+    """
+    found = stored_adapters(artifact)
+    if found is None:
+        raise InputError(
+            f"{artifact.id} has no adapters: its weights were imported, or trained whole. Export it with --to hf."
+        )
+    lora, adapters = found
+    config, _ = stored_model(artifact)  # which checks the adapters' shapes
+    chat_format = load_chat_format(artifact.path / TOKENIZER, load_tokenizer(artifact.path / TOKENIZER))
+    with new_folder(destination) as folder:
+        write_peft(folder, config, lora, adapters, base)
         export_huggingface_tokenizer(chat_format, folder)
