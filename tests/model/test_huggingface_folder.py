@@ -5,12 +5,13 @@ import os
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arriero.artifacts import Artifact
@@ -163,12 +164,44 @@ def test_hostile_json_is_refused_quickly(sharded: Path, file: str, data: bytes, 
     tracemalloc.stop()
 
 
+HOSTILE = st.recursive(
+    st.sampled_from(
+        [0, 1, -1, 2, 3, 1 << 31, 1 << 63, 10**40, 1e308, 1e-320, float("nan"), float("inf"), True, "", "x"]
+    )
+    | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["rope_type", "type", "factor", "rope_theta", "mscale", "truncate"]), inner)
+        | st.fixed_dictionaries(
+            {"type": st.sampled_from(["yarn", "llama3", "linear"]), "factor": inner, "mscale": inner}
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_config_of_any_values_is_refused_or_opened(sharded: Path, data: st.DataObject) -> None:
+    path = sharded / "config.json"
+    original = path.read_text()
+    fields = json.loads(original)
+    names = st.sampled_from([*sorted(fields), "sliding_window", "layer_types", "original_max_position_embeddings"])
+    changes = data.draw(st.dictionaries(names, HOSTILE, min_size=1, max_size=3))
+    path.write_text(json.dumps(fields | changes))
+    began = time.process_time()
+    with suppress(InputError):
+        open_release(sharded)
+    assert time.process_time() - began < 1
+    path.write_text(original)
+
+
 def test_layers_without_number_are_refused_quickly(made: Artifact, tmp_path: Path) -> None:
     """As many tensors as the header can name, and a config that calls for more layers than there are."""
     export_huggingface(made, tmp_path / "out")
-    many = {f"model.layers.{i}.input_layernorm.weight": torch.zeros(1) for i in range(15_000)}
+    many = {f"model.layers.{i}.input_layernorm.weight": torch.zeros(1) for i in range(6_000)}
     safetensors.save(tmp_path / "out" / "model.safetensors", many)
-    for layers in (15_000, 10**9):
+    for layers in (6_000, 10**9):
         changed(tmp_path / "out" / "config.json", lambda config, n=layers: config.update(num_hidden_layers=n))
         began = time.process_time()
         with pytest.raises(InputError, match=r"has no tensor|announces 1000000000 layers"):

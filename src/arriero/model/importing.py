@@ -119,7 +119,7 @@ def _check_weights(release: Release) -> None:
 
 
 def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[str, Any]:
-    """Writes the model folder, weights dequantised to float32."""
+    """Writes the model folder: weights in the type they came in, quantised ones as float32."""
     path = source_path(config)
     found = tree_digest(path)
     if config.sha256 is not None and found != config.sha256:
