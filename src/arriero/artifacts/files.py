@@ -49,13 +49,19 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Raises InputError naming the file if it is missing or not JSON."""
+# The largest JSON file that belongs to a model, a tokenizer of 256,000 tokens, has 35 MB.
+MOST_JSON_BYTES = 64 << 20
+
+
+def read_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES) -> Any:
+    """Raises InputError naming the file if it is missing, larger than `most_bytes`, or not JSON."""
+    if not path.is_file():  # or a folder, or a pipe, which would never end
+        raise InputError(f"There is no file {path}.")
+    if path.stat().st_size > most_bytes:
+        raise InputError(f"{path} has {path.stat().st_size} bytes; {most_bytes} are the most read of such a file.")
     try:
         return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"There is no file {path}.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}.") from None
 
 

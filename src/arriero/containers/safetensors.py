@@ -22,8 +22,10 @@ from arriero.artifacts.files import replacing
 from arriero.containers.lazy import LazyTensor
 from arriero.errors import ArtifactError, InputError
 
-# A header names every tensor; that of a model with a hundred thousand of them has 10 MB.
-MAX_HEADER_BYTES = 16 << 20
+# A header takes some 130 bytes a tensor; a Llama of 405B parameters has 1,136 tensors. Python's JSON parser can need
+# 25 times a hostile header's length in memory, and a second for 5 MB.
+MAX_HEADER_BYTES = 2 << 20
+_MAX_DIMENSIONS = 8
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -101,6 +103,8 @@ def _damaged(path: Path, what: str) -> InputError:
 
 def _checked_header(path: Path) -> dict[str, Any]:
     """The header's entries; each tensor's bytes lie where it says, and every byte belongs to one tensor."""
+    if not path.is_file():  # or a pipe, which would never end
+        raise InputError(f"There is no file {path}.")
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -114,6 +118,8 @@ def _checked_header(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
     try:
         entries = json.loads(text, object_pairs_hook=_unique)
+        if not isinstance(entries, dict):
+            raise ValueError("it is no JSON object")
         entries.pop("__metadata__", None)
         spans = sorted(_span(name, entry) for name, entry in entries.items())
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -122,7 +128,7 @@ def _checked_header(path: Path) -> dict[str, Any]:
     for before, after in pairwise(ends):
         if before[1] != after[0]:
             raise _damaged(path, f"its tensors overlap or leave a gap at byte {min(before[1], after[0])}")
-    return dict(entries)
+    return entries
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -137,6 +143,8 @@ def _span(name: str, entry: Mapping[str, Any]) -> tuple[int, int]:
     shape, (start, end) = entry["shape"], entry["data_offsets"]
     if entry["dtype"] not in _DTYPES:
         raise ValueError(f"tensor {name!r} has the unknown dtype {entry['dtype']!r}")
+    if len(shape) > _MAX_DIMENSIONS:  # before they are multiplied
+        raise ValueError(f"tensor {name!r} has {len(shape)} dimensions")
     numbers = [*shape, start, end]
     if any(type(number) is not int or not 0 <= number < 1 << 63 for number in numbers):
         raise ValueError(f"tensor {name!r} has a shape or a place that is no count")

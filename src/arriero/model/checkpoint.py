@@ -126,10 +126,20 @@ def stored_model(artifact: Artifact) -> tuple[ModelConfig, dict[str, LazyTensor]
         config = _config(description["config"], artifact.path)
         path = artifact.path / WEIGHTS
         weights = safetensors.open_stored(path)
-        check_shapes(shapes_of(skeleton(config)), weights, str(path))
+        check_shapes(weight_shapes(config), weights, str(path))
         return config, weights
     config, weights = stored_model(artifact.store.artifact(description["base"]))
-    return config, _adapted(weights, description["lora"], artifact.path / ADAPTER)
+    lora, adapters = _adapters(description["lora"], artifact.path)
+    return config, _adapted(weights, lora, adapters, str(artifact.path / ADAPTER))
+
+
+def stored_adapters(artifact: Artifact) -> tuple[LoraConfig, dict[str, LazyTensor]] | None:
+    """The unread A and B of an artifact of kind model by their names; None if it is stored whole.
+
+    Raises ArtifactError if a file is missing or damaged.
+    """
+    description = _description(artifact.path)
+    return None if description["base"] is None else _adapters(description["lora"], artifact.path)
 
 
 def _description(folder: Path) -> dict[str, Any]:
@@ -150,13 +160,18 @@ def _config(values: Any, folder: Path) -> ModelConfig:
         raise ArtifactError(f"{folder / DESCRIPTION} has a wrong config: {error.errors()[0]['msg']}.") from None
 
 
-def _adapted(weights: dict[str, LazyTensor], lora: Any, path: Path) -> dict[str, LazyTensor]:
-    """The weights with an adapter file's A and B merged in."""
+def _adapters(values: Any, folder: Path) -> tuple[LoraConfig, dict[str, LazyTensor]]:
     try:
-        config = TypeAdapter(LoraConfig).validate_python(lora)
+        lora = TypeAdapter(LoraConfig).validate_python(values)
     except ValidationError as error:
-        raise ArtifactError(f"{path.parent / DESCRIPTION} has wrong adapters: {error.errors()[0]['msg']}.") from None
-    stored = safetensors.open_stored(path)
+        raise ArtifactError(f"{folder / DESCRIPTION} has wrong adapters: {error.errors()[0]['msg']}.") from None
+    return lora, safetensors.open_stored(folder / ADAPTER)
+
+
+def _adapted(
+    weights: dict[str, LazyTensor], config: LoraConfig, stored: Mapping[str, LazyTensor], where: str
+) -> dict[str, LazyTensor]:
+    """The weights with an adapter file's A and B merged in."""
     targets = tuple(f".{target}.weight" for target in config.targets)
     merged = dict(weights)
     expected: dict[str, tuple[int, ...]] = {}
@@ -166,12 +181,34 @@ def _adapted(weights: dict[str, LazyTensor], lora: Any, path: Path) -> dict[str,
             expected |= {a: (config.rank, weight.shape[1]), b: (weight.shape[0], config.rank)}
             if a in stored and b in stored:
                 merged[name] = _merged(weight, stored[a], stored[b], config.alpha / config.rank)
-    check_shapes(expected, stored, str(path))
+    check_shapes(expected, stored, where)
     return merged
 
 
 def _merged(weight: LazyTensor, lora_a: LazyTensor, lora_b: LazyTensor, scale: float) -> LazyTensor:
     return weight.to(torch.float32).then(lambda read: adapted(read, lora_a.read(), lora_b.read(), scale))
+
+
+def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight of a model by its name, from the embeddings to the output, without a model."""
+    dim, ffn_dim = config.dim, config.ffn_dim
+    q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    block: dict[str, tuple[int, ...]] = {
+        "attention_norm": (dim,),
+        "attention.wq": (q, dim),
+        "attention.wk": (kv, dim),
+        "attention.wv": (kv, dim),
+        "attention.wo": (dim, q),
+        "ffn_norm": (dim,),
+        "feed_forward.w1": (ffn_dim, dim),
+        "feed_forward.w2": (dim, ffn_dim),
+        "feed_forward.w3": (ffn_dim, dim),
+    }
+    shapes: dict[str, tuple[int, ...]] = {"tok_embeddings.weight": (config.vocab_size, dim)}
+    for layer in range(config.n_layers):
+        shapes |= {f"layers.{layer}.{name}.weight": shape for name, shape in block.items()}
+    shapes["norm.weight"] = (dim,)
+    return shapes if config.tied_embeddings else shapes | {"output.weight": (config.vocab_size, dim)}
 
 
 def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -7,11 +7,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from arriero.artifacts import Artifact
+from arriero.artifacts.files import write_json
 from arriero.errors import InputError
-from arriero.model.checkpoint import TOKENIZER, stored_model
+from arriero.model.checkpoint import TOKENIZER, stored_adapters, stored_model
 from arriero.model.formats.gguf import FILE_TYPES, write_gguf_model
-from arriero.model.formats.huggingface import write_huggingface
+from arriero.model.formats.huggingface import SHARD_BYTES, WeightType, write_huggingface
 from arriero.model.formats.meta import write_meta
+from arriero.model.formats.peft import write_peft
 from arriero.tokenizer import export_huggingface_tokenizer, load_chat_format, load_tokenizer
 
 
@@ -33,17 +35,40 @@ def new_folder(destination: Path) -> Iterator[Path]:
         os.replace(folder, whole)
 
 
-def export_huggingface(artifact: Artifact, destination: Path) -> None:
+def export_huggingface(
+    artifact: Artifact, destination: Path, *, dtype: WeightType = "f32", shard_bytes: int = SHARD_BYTES
+) -> None:
     """Writes a model artifact as a Hugging Face folder, adapters merged: weights, config, tokenizer, chat template.
 
-    It is there whole or not at all. Raises InputError if the destination holds files already.
+    It is there whole or not at all. Raises InputError if the destination holds files already, or if a weight is too
+    large for `dtype`.
     """
     config, weights = stored_model(artifact)
     tokenizer = load_tokenizer(artifact.path / TOKENIZER)
     chat_format = load_chat_format(artifact.path / TOKENIZER, tokenizer)
     with new_folder(destination) as folder:
-        eos_ids = sorted(chat_format.stop_ids)
-        write_huggingface(folder, config, weights, bos_id=tokenizer.bos_id, eos_ids=eos_ids)
+        tokens = {"bos_token_id": tokenizer.bos_id, "eos_token_id": sorted(chat_format.stop_ids)}
+        write_huggingface(folder, config, weights, settings=tokens, dtype=dtype, shard_bytes=shard_bytes)
+        write_json(folder / "generation_config.json", tokens)
+        export_huggingface_tokenizer(chat_format, folder)
+
+
+def export_peft(artifact: Artifact, destination: Path, *, base: str | None = None) -> None:
+    """Writes the adapters of a model artifact as a folder that `peft` loads, with tokenizer and chat template.
+
+    `base`: where the export of the artifact's base lies, for the adapter's config. The folder is there whole or not at
+    all. Raises InputError if the artifact has no adapters, or if the destination holds files already.
+    """
+    found = stored_adapters(artifact)
+    if found is None:
+        raise InputError(
+            f"{artifact.id} has no adapters: its weights were imported, or trained whole. Export it with --to hf."
+        )
+    lora, adapters = found
+    config, _ = stored_model(artifact)  # which checks the adapters' shapes
+    chat_format = load_chat_format(artifact.path / TOKENIZER, load_tokenizer(artifact.path / TOKENIZER))
+    with new_folder(destination) as folder:
+        write_peft(folder, config, lora, adapters, base)
         export_huggingface_tokenizer(chat_format, folder)
 
 

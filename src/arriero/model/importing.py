@@ -14,7 +14,7 @@ from arriero.artifacts.files import tree_digest
 from arriero.config import InputPath, config, setting
 from arriero.containers.lazy import LazyTensor
 from arriero.errors import ArtifactError, ConfigError, InputError, at
-from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights, shapes_of, skeleton
+from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights, weight_shapes
 from arriero.model.formats import llama2c, meta
 from arriero.model.formats.gguf import open_gguf
 from arriero.model.formats.huggingface import open_huggingface
@@ -110,7 +110,7 @@ def _explained(path: Path) -> Iterator[None]:
         where = "" if str(error).startswith(str(path)) else f"{path}: "
         raise InputError(f"{where}{error} Fetch the model again, or choose another.") from None
     # torch raises RuntimeError where the config's sizes go beyond 64 bits.
-    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RuntimeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise InputError(
             f"{path} does not have the form of a model's files ({type(error).__name__}: {error}). Fetch the model "
             "again, or choose another."
@@ -134,15 +134,7 @@ def open_release(path: Path, tokenizer: Path | None = None) -> Release:
                 f"{path}: the tokenizer has {tokens} tokens, the model only {release.config.vocab_size}. "
                 f"They do not belong together."
             )
-        if release.config.n_layers * WEIGHTS_PER_BLOCK > len(release.weights):
-            raise InputError(
-                f"{path} announces {release.config.n_layers} blocks but holds only {len(release.weights)} weights. "
-                f"Fetch the model again, or choose another."
-            )
-        try:
-            check_shapes(shapes_of(skeleton(release.config)), release.weights, str(path))
-        except ArtifactError as error:
-            raise InputError(f"{error} Fetch the model again, or choose another.") from None
+        _check_weights(release)
     config = replace(release.config, vocab_size=tokens)
     cut = {
         name: release.weights[name].then(lambda read: read[:tokens], shape=(tokens, config.dim))
@@ -150,6 +142,26 @@ def open_release(path: Path, tokenizer: Path | None = None) -> Release:
         if name in release.weights and tokens < release.config.vocab_size
     }
     return replace(release, config=config, weights={**release.weights, **cut})
+
+
+def _check_weights(release: Release) -> None:
+    """Raises InputError unless the weights are those of the config, whatever numbers a hostile one announces."""
+    blocks, held = release.config.n_layers, len(release.weights)
+    if blocks * WEIGHTS_PER_BLOCK > held:  # before they are listed
+        raise InputError(
+            f"{release.path} announces {blocks} blocks but holds only {held} weights. Fetch the model again, or choose "
+            "another."
+        )
+    try:
+        check_shapes(weight_shapes(release.config), release.weights, str(release.path))
+    except ArtifactError as error:
+        raise InputError(f"{error} Fetch the model again, or choose another.") from None
+    for name, tensor in sorted(release.weights.items()):
+        if not tensor.dtype.is_floating_point:
+            raise InputError(
+                f"{release.path}: tensor {name!r} holds whole numbers ({tensor.dtype}), quantised in a way that is not "
+                "read here. Choose the model in bf16, f16 or f32."
+            )
 
 
 def chat_format_of(release: Release, name: str) -> ChatFormat:

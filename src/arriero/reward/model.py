@@ -69,7 +69,7 @@ class RewardModel(nn.Module):
 
     def for_inference(self, dtype: torch.dtype) -> "RewardModel":
         """A frozen copy with adapters merged, in `dtype` (the head stays float32): what `load_reward_model` returns."""
-        head = ScalarHead(self.transformer.config.dim)
+        head = ScalarHead(self.transformer.config.dim, bias=False)
         head.load_state_dict(self.head.state_dict())
         frozen = inference_copy(self.transformer, dtype)
         copied = RewardModel(frozen, head.to(frozen.device), self.chat_format, self.kind, self.max_length)
@@ -83,17 +83,22 @@ def save_reward_model(folder: Path, reward_model: RewardModel, base: Artifact) -
     write_json(folder / DESCRIPTION, {"kind": reward_model.kind, "max_length": reward_model.max_length})
 
 
-def load_reward_model(artifact: Artifact, machine: Machine) -> RewardModel:
-    """The frozen reward model in the machine's dtype. Raises ArtifactError if a file is missing or damaged."""
+def description(artifact: Artifact) -> tuple[str, int]:
+    """(kind, longest dialogue in tokens). Raises ArtifactError if the artifact is no reward model."""
     try:
-        description = read_json(artifact.path / DESCRIPTION)
-        kind, max_length = str(description["kind"]), int(description["max_length"])
+        found = read_json(artifact.path / DESCRIPTION)
+        return str(found["kind"]), int(found["max_length"])
     except (InputError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
             f"{artifact.path} is no reward model ({error}). Name an artifact of reward.train."
         ) from None
+
+
+def load_reward_model(artifact: Artifact, machine: Machine) -> RewardModel:
+    """The frozen reward model in the machine's dtype. Raises ArtifactError if a file is missing or damaged."""
+    kind, max_length = description(artifact)
     loaded = load_model(artifact, machine, dtype=getattr(torch, machine.dtype))
-    head = ScalarHead(loaded.config.dim)
+    head = ScalarHead(loaded.config.dim, bias=False)
     fill(head, safetensors.load(artifact.path / HEAD), str(artifact.path / HEAD))
     reward_model = RewardModel(loaded.model, head.to(machine.device), loaded.chat_format, kind, max_length)
     return reward_model.requires_grad_(False).eval()

@@ -174,7 +174,7 @@ def run(cfg: RewardConfig, inputs: Inputs, context: StageContext) -> dict[str, A
         add_lora(transformer, cfg.lora, cfg.seed)
     elif transformer.output is not None:
         transformer.output.requires_grad_(False)  # the language-model head has no part in a score
-    head = ScalarHead(loaded.config.dim).to(context.machine.device)
+    head = ScalarHead(loaded.config.dim, bias=False).to(context.machine.device)
     reward_model = RewardModel(transformer, head, loaded.chat_format, cfg.kind, cfg.max_length)
     rows = [Row(c, *(reward_model.ids(dialogue) for dialogue in c.dialogues)) for c in train]
     # Compiled code is for one shape; what is not compiled need not pad so far.

@@ -35,7 +35,7 @@ class Policy:
         self.model = loaded.model
         self.sampling = sampling
         self.machine = machine
-        self.value_head = ScalarHead(loaded.config.dim).to(self.model.device)
+        self.value_head = ScalarHead(loaded.config.dim, bias=True).to(self.model.device)
         self._frozen: Transformer | None = None
         if lora is None:
             self._frozen = copy.deepcopy(self.model).requires_grad_(False)

@@ -1,6 +1,7 @@
 """A tokenizer as the files of a Hugging Face model folder, which `transformers` reads to the same ids."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ _SPACE_ALWAYS = {
 _SPACE_FIRST = {"type": "Metaspace", "replacement": _SPACE, "prepend_scheme": "first", "split": False}
 
 
-def export_huggingface_tokenizer(chat_format: ChatFormat, destination: Path) -> None:
+def export_huggingface_tokenizer(
+    chat_format: ChatFormat, destination: Path, settings: Mapping[str, Any] | None = None
+) -> None:
     """Writes `tokenizer.json` and `tokenizer_config.json` (with the chat template), and SentencePiece's own model.
 
+    `settings` go into `tokenizer_config.json`, over what would stand there.
     `transformers` puts Llama's BOS in front of plain text unless asked not to, and, unlike Arriero, takes the name of
     a control token in a text for the token.
     """
@@ -33,14 +37,14 @@ def export_huggingface_tokenizer(chat_format: ChatFormat, destination: Path) -> 
     for name, data in files.items():
         write_atomic(destination / name, data)
     names = {token: name for name, token in tokenizer.control.items()}
-    settings: dict[str, Any] = {
+    own: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": names[chat_format.end_of_turn_id],
         "clean_up_tokenization_spaces": False,
         "chat_template": chat_format.jinja(),
         **chat_format.token_names(),
     }
-    write_json(destination / "tokenizer_config.json", settings)
+    write_json(destination / "tokenizer_config.json", own | dict(settings or {}))
 
 
 def _sentencepiece_json(tokenizer: SentencePieceTokenizer, space_after_control: bool) -> bytes:

@@ -7,17 +7,17 @@ are in another order: row i of the first half and row i of the second are our ro
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from arriero.artifacts.files import read_json, write_json
-from arriero.config import parse
 from arriero.containers import safetensors
 from arriero.containers.lazy import LazyTensor
 from arriero.errors import InputError
 from arriero.model.config import ModelConfig
+from arriero.model.formats.huggingface_config import CONFIG, huggingface_config, huggingface_description
 from arriero.model.formats.release import Release
 from arriero.tokenizer import template_from_huggingface, tokenizer_from_huggingface
 
@@ -37,45 +37,13 @@ _BLOCK = {
     "input_layernorm": "attention_norm",
     "post_attention_layernorm": "ffn_norm",
 }
-_INDEX = "model.safetensors.index.json"
-# Fields of config.json that must have these values, if they are there.
-_REQUIRED = {
-    "model_type": ("llama",),
-    "hidden_act": ("silu",),
-    "attention_bias": (False, None),
-    "mlp_bias": (False, None),
-    "rope_scaling": (None,),
-}
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_MOST_INDEX_BYTES = 4 << 20
+# Beyond so many bytes of tensors weights are split over several files; that of the Hub's own tools for years.
+SHARD_BYTES = 5_000_000_000
 
-
-def huggingface_config(folder: Path) -> ModelConfig:
-    """The config of a folder. Raises InputError if it is no Llama or has a feature that ours lacks."""
-    path = folder / "config.json"
-    found = read_json(path)
-    for key, allowed in _REQUIRED.items():
-        if found.get(key, allowed[0]) not in allowed:
-            raise InputError(f"{path}: {key} is {found[key]!r}; only {allowed[0]!r} is read. Choose another model.")
-    rope = found.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise InputError(f"{path}: rope_type is {rope['rope_type']!r}; only unscaled rotary positions are supported.")
-    try:
-        values = {
-            "dim": found["hidden_size"],
-            "n_layers": found["num_hidden_layers"],
-            "n_heads": found["num_attention_heads"],
-            "n_kv_heads": found.get("num_key_value_heads") or found["num_attention_heads"],
-            "vocab_size": found["vocab_size"],
-            "ffn_dim": found["intermediate_size"],
-            "norm_eps": found["rms_norm_eps"],
-            "rope_theta": rope.get("rope_theta", found.get("rope_theta", 10000.0)),
-            "max_seq_len": found["max_position_embeddings"],
-            "tied_embeddings": found.get("tie_word_embeddings", False),
-        }
-    except KeyError as error:
-        raise InputError(f"{path} has no field {error}, which a Llama's config needs.") from None
-    if found.get("head_dim") is not None:
-        values["head_dim"] = found["head_dim"]
-    return parse(ModelConfig, values, str(path))
+WeightType = Literal["f32", "bf16", "f16"]
+_TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
 def open_huggingface(folder: Path) -> Release:
@@ -92,32 +60,67 @@ def open_huggingface(folder: Path) -> Release:
 
 def huggingface_weights(folder: Path, config: ModelConfig) -> dict[str, LazyTensor]:
     """All weights by our names and in our order. Raises InputError on a tensor without a counterpart."""
-    if (folder / _INDEX).is_file():
-        files = sorted(set(read_json(folder / _INDEX)["weight_map"].values()))
-    else:
-        files = ["model.safetensors"]
     weights: dict[str, LazyTensor] = {}
-    for file in files:
-        if Path(file).name != file:
-            raise InputError(f"{folder / _INDEX} names a file outside its folder: {file!r}.")
-        for name, tensor in safetensors.open_lazy(folder / file).items():
-            if name == "lm_head.weight" and config.tied_embeddings:
-                continue
-            ours = _our_name(folder, name)
-            weights[ours] = tensor.then(partial(_reordered, ours, config, ours=True))
+    for name, tensor in _tensors(folder).items():
+        if name == "lm_head.weight" and config.tied_embeddings:
+            continue
+        if name.endswith(".rotary_emb.inv_freq"):
+            continue  # follows from the config; transformers stored it until 2023 and skips it since
+        ours = _our_name(folder, name)
+        weights[ours] = tensor.then(partial(reordered, ours, config, ours=True))
     return weights
+
+
+def _tensors(folder: Path) -> dict[str, LazyTensor]:
+    """Every tensor of a folder by its own name: those of one file, or of the files that an index names."""
+    if (folder / _WEIGHTS).exists():
+        return safetensors.open_lazy(_inside(folder, _WEIGHTS))
+    if not (folder / _INDEX).exists():
+        if any(folder.glob("pytorch_model*.bin*")):
+            raise InputError(
+                f"{folder} holds its weights as pickles (pytorch_model.bin), which can run code when they are read and "
+                "are not supported. Fetch the model as safetensors, or have transformers load and save it."
+            )
+        raise InputError(f"{folder} holds no weights: neither {_WEIGHTS} nor {_INDEX}. Fetch the model again.")
+    names: dict[str, set[str]] = {}
+    for name, file in read_json(folder / _INDEX, most_bytes=_MOST_INDEX_BYTES)["weight_map"].items():
+        names.setdefault(file, set()).add(name)
+    tensors: dict[str, LazyTensor] = {}
+    for file, expected in sorted(names.items()):
+        path = _inside(folder, file)
+        found = safetensors.open_lazy(path)
+        for name in sorted(expected ^ found.keys()):
+            fault = "lacks" if name in expected else "holds, against the index,"
+            raise InputError(f"{path} {fault} the tensor {name!r}. Fetch it and {_INDEX} again.")
+        tensors |= found
+    return tensors
+
+
+def _inside(folder: Path, file: str) -> Path:
+    """The path of a file of the folder. Raises InputError if it leads out of it.
+
+    Hugging Face's download cache is let pass: there the files of `snapshots/<revision>` are links to `blobs`.
+    """
+    root = folder.resolve()
+    roots = [root, *([root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [])]
+    target = (folder / file).resolve()
+    if Path(file).name != file or not any(target.is_relative_to(allowed) for allowed in roots):
+        raise InputError(f"{folder} names a file outside itself: {file!r}. Put the model's files into one folder.")
+    return folder / file
 
 
 def _our_name(folder: Path, name: str) -> str:
     if name in _OUTER:
         return _OUTER[name]
-    parts = name.removesuffix(".weight").split(".")
-    if name.startswith("model.layers.") and ".".join(parts[3:]) in _BLOCK:
-        return f"layers.{parts[2]}.{_BLOCK['.'.join(parts[3:])]}.weight"
+    parts = name.split(".")
+    layer = ".".join(parts[3:-1])
+    if name.startswith("model.layers.") and name.endswith(".weight") and layer in _BLOCK:
+        return f"layers.{parts[2]}.{_BLOCK[layer]}.weight"
     raise InputError(f"{folder} has a tensor {name!r}, which a plain Llama has no place for.")
 
 
-def _their_name(name: str) -> str:
+def their_name(name: str) -> str:
+    """Hugging Face's name of a weight of ours."""
     for theirs, ours in _OUTER.items():
         if name == ours:
             return theirs
@@ -126,7 +129,7 @@ def _their_name(name: str) -> str:
     return f"model.layers.{layer}.{theirs}.weight"
 
 
-def _reordered(our_name: str, config: ModelConfig, weight: Tensor, *, ours: bool) -> Tensor:
+def reordered(our_name: str, config: ModelConfig, weight: Tensor, *, ours: bool) -> Tensor:
     """Query and key weights with their rows in our order (`ours`) or in Hugging Face's; others unchanged."""
     if not our_name.endswith(("wq.weight", "wk.weight")):
         return weight
@@ -138,35 +141,59 @@ def _reordered(our_name: str, config: ModelConfig, weight: Tensor, *, ours: bool
 
 
 def write_huggingface(
-    folder: Path, config: ModelConfig, weights: Mapping[str, LazyTensor], *, bos_id: int | None, eos_ids: list[int]
+    folder: Path,
+    config: ModelConfig,
+    weights: Mapping[str, LazyTensor],
+    *,
+    architecture: str = "LlamaForCausalLM",
+    settings: Mapping[str, Any],
+    others: Mapping[str, LazyTensor] | None = None,
+    dtype: WeightType = "f32",
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Writes config.json, generation_config.json and model.safetensors (float32), which `transformers` loads."""
+    """Writes config.json and the weights as `transformers` loads them.
+
+    `weights` are by our names; `others` go beside them under their own. `settings` are further fields of config.json.
+    Raises InputError if a value is too large for `dtype`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     theirs = {
-        _their_name(name): tensor.to(torch.float32).then(partial(_reordered, name, config, ours=False))
-        for name, tensor in weights.items()
+        their_name(name): tensor.then(partial(reordered, name, config, ours=False)) for name, tensor in weights.items()
     }
-    safetensors.save(folder / "model.safetensors", theirs, {"format": "pt"})
-    tokens: dict[str, Any] = {"bos_token_id": bos_id, "eos_token_id": eos_ids}
-    description = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": config.dim,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
-        "head_dim": config.head_dim,
-        "vocab_size": config.vocab_size,
-        "intermediate_size": config.ffn_dim,
-        "rms_norm_eps": config.norm_eps,
-        "rope_theta": config.rope_theta,
-        "max_position_embeddings": config.max_seq_len,
-        "tie_word_embeddings": config.tied_embeddings,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "mlp_bias": False,
-        "torch_dtype": "float32",
-        **tokens,
-    }
-    write_json(folder / "config.json", description)
-    write_json(folder / "generation_config.json", tokens)
+    kind = _TYPES[dtype]
+    cast = {name: _cast(name, tensor, kind) for name, tensor in {**theirs, **(others or {})}.items()}
+    _write_shards(folder, cast, shard_bytes)
+    description = huggingface_description(config, architecture, str(kind).removeprefix("torch."))
+    write_json(folder / CONFIG, description | dict(settings))
+
+
+def _cast(name: str, tensor: LazyTensor, dtype: torch.dtype) -> LazyTensor:
+    def finite(read: Tensor) -> Tensor:
+        if read.numel() and not read.abs().amax().isfinite():
+            raise InputError(f"Tensor {name!r} has values that float16 cannot hold. Export in bf16 or f32.")
+        return read
+
+    cast = tensor.to(dtype)
+    return cast.then(finite) if dtype == torch.float16 != tensor.dtype else cast
+
+
+def _write_shards(folder: Path, tensors: Mapping[str, LazyTensor], shard_bytes: int) -> None:
+    """One file, or as many as keep each below `shard_bytes` (unless one tensor alone is larger), with an index."""
+    shards: list[dict[str, LazyTensor]] = [{}]
+    filled = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and filled + tensor.n_bytes > shard_bytes:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor
+        filled += tensor.n_bytes
+    if len(shards) == 1:
+        safetensors.save(folder / _WEIGHTS, tensors, {"format": "pt"})
+        return
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        safetensors.save(folder / file, shard, {"format": "pt"})
+        weight_map |= dict.fromkeys(shard, file)
+    total = sum(tensor.n_bytes for tensor in tensors.values())
+    write_json(folder / _INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
