@@ -37,7 +37,9 @@ VERBS: dict[str, Verb] = {
     "runs lineage": Verb("what an artifact was made from", runs.configure_lineage, runs.run_lineage),
     "runs gc": Verb("delete artifacts that no run names", runs.configure_gc, runs.run_gc),
     "model show": Verb("a model's shape, memory and arithmetic", model_show.configure, model_show.run),
-    "model export": Verb("write a model as a Hugging Face folder", model.configure_export, model.run_export),
+    "model export": Verb(
+        "write a model for other programs: Hugging Face, GGUF, Meta, PEFT", model.configure_export, model.run_export
+    ),
 } | {verb.words: Verb(verb.summary, verb.configure, verb.run) for verb in STAGE_VERBS}
 
 GROUPS = {

@@ -44,6 +44,15 @@ class LazyTensor:
     def to(self, dtype: torch.dtype) -> "LazyTensor":
         return self if dtype == self.dtype else self.then(lambda tensor: tensor.to(dtype), dtype=dtype)
 
+    def watched(self, on_read: Callable[[], None]) -> "LazyTensor":
+        """The same; `on_read` is called each time that it has been read: to move a progress bar, or to stop."""
+
+        def seen(tensor: Tensor) -> Tensor:
+            on_read()
+            return tensor
+
+        return self.then(seen)
+
     def buffer(self, name: str) -> memoryview:
         """Its bytes in row-major order, read now. `name`: what to call it where `read` gave another shape or dtype."""
         tensor = self.read()

@@ -1,13 +1,18 @@
-"""A model artifact in other projects' formats."""
+"""A model artifact in other projects' formats.
+
+Each function takes `watch`, which is given the weights before they are read, and gives back what is to be written: the
+same, watched for a progress bar, say.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from arriero.artifacts import Artifact
 from arriero.artifacts.files import write_json
+from arriero.containers.lazy import LazyTensor
 from arriero.errors import InputError
 from arriero.model.checkpoint import TOKENIZER, stored_adapters, stored_model
 from arriero.model.formats.gguf import FILE_TYPES, write_gguf_model
@@ -15,6 +20,12 @@ from arriero.model.formats.huggingface import SHARD_BYTES, WeightType, write_hug
 from arriero.model.formats.meta import write_meta
 from arriero.model.formats.peft import write_peft
 from arriero.tokenizer import export_huggingface_tokenizer, load_chat_format, load_tokenizer
+
+Watch = Callable[[Mapping[str, LazyTensor]], Mapping[str, LazyTensor]]
+
+
+def unwatched(weights: Mapping[str, LazyTensor]) -> Mapping[str, LazyTensor]:
+    return weights
 
 
 @contextmanager
@@ -36,7 +47,12 @@ def new_folder(destination: Path) -> Iterator[Path]:
 
 
 def export_huggingface(
-    artifact: Artifact, destination: Path, *, dtype: WeightType = "f32", shard_bytes: int = SHARD_BYTES
+    artifact: Artifact,
+    destination: Path,
+    *,
+    dtype: WeightType = "f32",
+    shard_bytes: int = SHARD_BYTES,
+    watch: Watch = unwatched,
 ) -> None:
     """Writes a model artifact as a Hugging Face folder, adapters merged: weights, config, tokenizer, chat template.
 
@@ -48,7 +64,7 @@ def export_huggingface(
     chat_format = load_chat_format(artifact.path / TOKENIZER, tokenizer)
     with new_folder(destination) as folder:
         tokens = {"bos_token_id": tokenizer.bos_id, "eos_token_id": sorted(chat_format.stop_ids)}
-        write_huggingface(folder, config, weights, settings=tokens, dtype=dtype, shard_bytes=shard_bytes)
+        write_huggingface(folder, config, watch(weights), settings=tokens, dtype=dtype, shard_bytes=shard_bytes)
         write_json(folder / "generation_config.json", tokens)
         export_huggingface_tokenizer(chat_format, folder)
 
@@ -72,7 +88,7 @@ def export_peft(artifact: Artifact, destination: Path, *, base: str | None = Non
         export_huggingface_tokenizer(chat_format, folder)
 
 
-def export_meta(artifact: Artifact, destination: Path, parts: int) -> None:
+def export_meta(artifact: Artifact, destination: Path, parts: int, *, watch: Watch = unwatched) -> None:
     """Writes a model artifact as a folder of Meta's form in `parts` parts, adapters merged.
 
     It is there whole or not at all. Raises InputError if the destination holds files already, or if Meta's code could
@@ -80,10 +96,10 @@ def export_meta(artifact: Artifact, destination: Path, parts: int) -> None:
     """
     config, weights = stored_model(artifact)
     with new_folder(destination) as folder:
-        write_meta(folder, config, weights, load_tokenizer(artifact.path / TOKENIZER), parts)
+        write_meta(folder, config, watch(weights), load_tokenizer(artifact.path / TOKENIZER), parts)
 
 
-def export_gguf(artifact: Artifact, destination: Path, kind: str) -> None:
+def export_gguf(artifact: Artifact, destination: Path, kind: str, *, watch: Watch = unwatched) -> None:
     """Writes a model artifact as a GGUF file that llama.cpp runs, adapters merged: weights, tokenizer, chat template.
 
     `kind`: f32, f16, q8_0 or q4_0, the type of the matrices. The file is there whole or not at all. Raises InputError
@@ -96,4 +112,4 @@ def export_gguf(artifact: Artifact, destination: Path, kind: str) -> None:
     config, weights = stored_model(artifact)
     tokenizer = load_tokenizer(artifact.path / TOKENIZER)
     chat_format = load_chat_format(artifact.path / TOKENIZER, tokenizer)
-    write_gguf_model(destination, config, weights, chat_format, kind=kind, name=artifact.id)
+    write_gguf_model(destination, config, watch(weights), chat_format, kind=kind, name=artifact.id)

@@ -7,12 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
-
-from arriero.artifacts import Inputs, Progress, Stage, StageContext
+from arriero.artifacts import Inputs, Stage, StageContext
 from arriero.artifacts.files import tree_digest
 from arriero.config import InputPath, config, setting
-from arriero.containers.lazy import LazyTensor
 from arriero.errors import ArtifactError, ConfigError, InputError, at
 from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights, weight_shapes
 from arriero.model.formats import llama2c, meta
@@ -197,20 +194,14 @@ def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[st
     save_tokenizer(release.tokenizer, staging)
     save_chat_format(chat_format, staging)
     with context.progress(len(release.weights), "tensors") as progress:
-        weights = {name: _announced(tensor, progress, context) for name, tensor in release.weights.items()}
+
+        def on_read() -> None:
+            context.check_stop()
+            progress.advance()
+
+        weights = {name: tensor.watched(on_read) for name, tensor in release.weights.items()}
         save_weights(context.out, release.config, weights, source=staging)
     return {"parameters": release.config.n_parameters, "vocabulary": release.config.vocab_size, "sha256": found}
-
-
-def _announced(tensor: LazyTensor, progress: Progress, context: StageContext) -> LazyTensor:
-    """The same; reading it moves the bar, or stops where the user asked to."""
-
-    def read(tensor_read: Tensor) -> Tensor:
-        context.check_stop()
-        progress.advance()
-        return tensor_read
-
-    return tensor.then(read)
 
 
 STAGE = Stage(

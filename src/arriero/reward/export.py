@@ -13,13 +13,13 @@ from arriero.containers import safetensors
 from arriero.errors import InputError
 from arriero.model import ScalarHead
 from arriero.model.checkpoint import TOKENIZER, check_shapes, shapes_of, stored_model
-from arriero.model.exporting import new_folder
+from arriero.model.exporting import Watch, new_folder, unwatched
 from arriero.model.formats.huggingface import write_huggingface
 from arriero.reward.model import HEAD, description
 from arriero.tokenizer import ChatFormat, export_huggingface_tokenizer, load_chat_format, load_tokenizer
 
 
-def export_reward(artifact: Artifact, destination: Path) -> None:
+def export_reward(artifact: Artifact, destination: Path, *, watch: Watch = unwatched) -> None:
     """Writes a reward model, adapters merged: weights in float32, config, tokenizer, chat template.
 
     It is there whole or not at all. Raises InputError if the destination holds files already or no token is left to
@@ -50,7 +50,7 @@ def export_reward(artifact: Artifact, destination: Path) -> None:
         write_huggingface(
             folder,
             config,
-            {name: weight for name, weight in weights.items() if name != "output.weight"},
+            {name: weight for name, weight in watch(weights).items() if name != "output.weight"},
             architecture="LlamaForSequenceClassification",
             settings=settings,
             others={"score.weight": score},
