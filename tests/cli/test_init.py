@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def byte_level_model(folder: Path, control: list[str]) -> None:
     """A tiny model whose embedding has more rows than its tokenizer has tokens, as released ones have."""
     tokens = [*sorted(ByteLevel.alphabet()), "<|endoftext|>", *control]
     shape = ModelConfig(dim=16, n_layers=1, n_heads=2, n_kv_heads=1, ffn_dim=16, vocab_size=320, max_seq_len=512)
-    write_huggingface(folder, shape, stated(new_model(shape, 0)), bos_id=None, eos_ids=[256])
+    write_huggingface(folder, shape, stated(new_model(shape, 0)), settings={"eos_token_id": [256]})
     (folder / "tokenizer.json").write_bytes(build_json(tokens, [], {t: tokens.index(t) for t in tokens[256:]}))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>"}))
 
@@ -158,26 +159,28 @@ def byte_level_model(folder: Path, control: list[str]) -> None:
 def test_the_chat_format_of_a_users_model_is_found(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     byte_level_model(own / "chatml", ["<|im_start|>", "<|im_end|>"])
     export_huggingface(model_artifact(own / "store", "m"), own / "llama2")
-    for name in ("chatml", "llama2"):
-        (own / "mine.toml").unlink(missing_ok=True)
+    untold = shutil.copytree(own / "llama2", own / "untold") / "tokenizer_config.json"
+    settings = {key: value for key, value in json.loads(untold.read_text()).items() if key != "chat_template"}
+    untold.write_text(json.dumps(settings))
+    for name, chat_format in (("chatml", "chatml"), ("llama2", "own"), ("untold", "llama2")):
         assert init(own, "--model", str(own / name)) == 0
-        imported = {"stage": "model.import", "source": name, "chat_format": name}
+        imported = {"stage": "model.import", "source": name, "chat_format": chat_format}
         assert load_toml(own / "mine.toml")["imported"] == imported
-    (own / "mine.toml").unlink()
+        (own / "mine.toml").unlink()
     byte_level_model(own / "neither", [])
     assert init(own, "--model", str(own / "neither")) == 2
     assert "fits neither chat format: chatml needs" in capsys.readouterr().err
     assert not (own / "mine.toml").exists()
-    settings = own / "neither" / "tokenizer_config.json"
+    described = own / "neither" / "tokenizer_config.json"
     template = (
         "{% for m in messages %}{{ m.role + ':\n' + m.content + eos_token + '\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
     )
-    settings.write_text(json.dumps({"eos_token": "<|endoftext|>", "chat_template": template}))
+    described.write_text(json.dumps({"eos_token": "<|endoftext|>", "chat_template": template}))
     assert init(own, "--model", str(own / "neither")) == 0
     assert load_toml(own / "mine.toml")["imported"]["chat_format"] == "own"
     (own / "mine.toml").unlink()
-    settings.write_text(json.dumps({"eos_token": "<|endoftext|>", "chat_template": "{% for %}"}))
+    described.write_text(json.dumps({"eos_token": "<|endoftext|>", "chat_template": "{% for %}"}))
     assert init(own, "--model", str(own / "neither")) == 2
     assert "chat template cannot be run: TemplateSyntaxError" in capsys.readouterr().err
 

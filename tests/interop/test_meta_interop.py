@@ -243,7 +243,7 @@ def change_part(folder: Path, part: int, change: dict[str, Tensor | None]) -> No
         ({"vocab_size": 400}, "calls for .400, 32"),
         ({"dim": "many"}, "dim is wrong"),
         ({"ffn_dim_multiplier": 1e308}, "does not have the form"),
-        ({"vocab_size": 1 << 61}, "does not have the form"),
+        ({"vocab_size": 1 << 61}, "calls for .2305843009213693952, 32"),
         ({"n_kv_heads": 2}, r"'layers.0.attention.wk.weight' has shape \(32, 32\)"),
     ],
 )

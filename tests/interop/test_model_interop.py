@@ -207,7 +207,7 @@ def test_a_window_as_wide_as_the_context_is_full_attention(tmp_path: Path) -> No
         ("config.json", {"rope_parameters": "none"}, "does not have the form"),
         ("config.json", {"hidden_size": 10**12}, r"wk.weight' has shape \(16, 32\)"),
         ("config.json", {"vocab_size": 10**30}, r"'output.weight' has shape"),
-        ("config.json", {"num_hidden_layers": 10**9}, "announces 1000000000 layers, but there are only 21 tensors"),
+        ("config.json", {"num_hidden_layers": 10**9}, "announces 1000000000 blocks but holds only 21 weights"),
         ("config.json", {"intermediate_size": 1 << 62}, "w1.weight' has shape"),
         ("config.json", {"head_dim": 1 << 62, "num_attention_heads": 1 << 62}, "wk.weight' has shape"),
         ("tokenizer.json", {"added_tokens": [{"content": "x", "id": 1}]}, "does not have the form .*'special'"),

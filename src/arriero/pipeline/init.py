@@ -286,7 +286,11 @@ def _imported(model: str, folder: Path) -> tuple[dict[str, str], int]:
 
 
 def _chat_format(release: Release) -> str:
-    """One of our chat formats if the tokenizer has the tokens for it, else the model's own."""
+    """The model's own, if its template can be used; else one of ours that its tokenizer has the tokens for."""
+    if release.chat_template is not None:
+        with suppress(InputError):
+            chat_format_of(release, "own")
+            return "own"
     for name in ("chatml", "llama2"):
         with suppress(InputError):
             return ChatFormat(name, release.tokenizer).name
@@ -296,5 +300,4 @@ def _chat_format(release: Release) -> str:
             "needs the control tokens <|im_start|> and <|im_end|> (as SmolLM2 has them), llama2 a SentencePiece "
             "tokenizer with BOS (as Llama 2 has it). Choose another model."
         )
-    chat_format_of(release, "own")
-    return "own"
+    return chat_format_of(release, "own").name  # which says what is wrong with its template
