@@ -25,7 +25,7 @@ from arriero.artifacts.files import write_atomic
 from arriero.containers.lazy import LazyTensor
 from arriero.model import ModelConfig
 from arriero.model.checkpoint import weight_shapes
-from arriero.model.exporting import export_huggingface
+from arriero.model.exporting import export_gguf, export_huggingface, export_meta
 from arriero.model.formats.huggingface import write_huggingface
 from arriero.model.importing import STAGE, ImportConfig
 from arriero.tokenizer.sentencepiece import BYTE, CONTROL, MODEL_FILE, NORMAL, UNKNOWN, build_model
@@ -34,6 +34,9 @@ VOCABULARY = 32_000
 EXPORTS: dict[str, Callable[[Artifact, Path], None]] = {
     "hf": export_huggingface,
     "hf in bf16": partial(export_huggingface, dtype="bf16"),
+    "gguf in f16": partial(export_gguf, kind="f16"),
+    "gguf in q4_0": partial(export_gguf, kind="q4_0"),
+    "meta in 2": partial(export_meta, parts=2),
 }
 
 
@@ -126,8 +129,16 @@ def main() -> None:
         write_checkpoint(root / "source", shape(arguments.gigabytes))
         for name in ("import", *EXPORTS):
             subprocess.run([sys.executable, __file__, "--step", name, folder], check=True)
-            shutil.rmtree(root / "out", ignore_errors=True)
+            remove(root / "out")
     return None
+
+
+def remove(path: Path) -> None:
+    """A folder or a file, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
