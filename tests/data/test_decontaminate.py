@@ -56,8 +56,10 @@ def test_eleven_shared_words_are_a_match_and_ten_are_not() -> None:
 def test_question_and_answer_are_matched_as_one_sample() -> None:
     asked, answer = "Which colour?", "It is the deep green of old bottles in a cellar, no doubt"
     assert found(asked, answer, "colour it is the deep green of old bottles in a", answer) == ["evaluation_ngram"] * 2
-    # Two words are an everyday phrase: alone they are no match, before the answer they are.
-    assert found("Which colour?", "Green.", "Which colour? Red.", "which colour green") == [None, "evaluation_question"]
+    # Three words are an everyday phrase: alone they are no match, before the answer they are.
+    texts = "Which colour now? Red.", "which colour now green"
+    assert found("Which colour now?", "Green.", *texts) == [None, "evaluation_question"]
+    assert found("Which colour is it?", "Green.", "Which colour is it? Red.") == ["evaluation_question"]
 
 
 def test_a_match_does_not_span_two_documents() -> None:
@@ -117,14 +119,17 @@ def leaky(draw: st.DrawFn) -> tuple[list[list[str]], list[list[str]]]:
     return samples, texts
 
 
-@given(leaky(), st.sampled_from([(3, 2), (7, 5), (32, 1 << 14)]))
-def test_equals_the_definition(case: tuple[list[list[str]], list[list[str]]], sizes: tuple[int, int]) -> None:
+@given(leaky(), st.sampled_from([(3, 2, 1), (7, 5, 5), (32, 1 << 14, int(skipgrams._MULTIPLIER))]))
+def test_equals_the_definition(case: tuple[list[list[str]], list[list[str]]], inner: tuple[int, int, int]) -> None:
+    """Whatever the sizes of the pieces that the work is cut into, and however bad the hash: with 1 it is the sum."""
+    block, pairs, multiplier = inner
     samples, texts = case
     spans = [[plain_spans(text, sample) for sample in samples] for text in texts]
-    ready = Samples.of([" ".join(sample) for sample in samples], [""] * len(samples))
     corpus = column([" ".join(text) for text in texts])
-    with mock.patch.multiple(skipgrams, _BLOCK=sizes[0], _PAIRS=sizes[1]):
+    with mock.patch.multiple(skipgrams, _BLOCK=block, _PAIRS=pairs, _MULTIPLIER=np.uint64(multiplier)):
+        ready = Samples.of([" ".join(sample) for sample in samples], [""] * len(samples))
         longest_N = longest_spans(corpus, ready)
+        parts = [longest_spans(corpus.slice(n, 1), ready) for n in range(len(texts))]
         dropped = reasons(drop_contaminated(documents(corpus.to_pylist()), ready))
     for longer_than in (10, 12, 20, 30):
         expected = []
@@ -142,7 +147,6 @@ def test_equals_the_definition(case: tuple[list[list[str]], list[list[str]]], si
             assert reason == "evaluation_ngram"
         else:
             assert reason == ("evaluation_edited" if flat else None)
-    parts = [longest_spans(corpus.slice(n, 1), ready) for n in range(len(texts))]
     assert (np.maximum.reduce(parts) == longest_N).all(), "parts of a corpus are joined by their maximum"
 
 
