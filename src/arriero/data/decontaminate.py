@@ -147,7 +147,7 @@ def contaminated_shares(longest_N: Ints, samples: Samples, longer_than: int = EX
     np.add.at(depth_N, start + longest_N[start], -1)
     owners = samples.sequences.owner_N[np.cumsum(depth_N) > 0]
     size_S = samples.sequences.size_S
-    return np.bincount(owners, minlength=len(size_S)) / size_S
+    return np.bincount(owners, minlength=len(size_S)) / np.maximum(size_S, 1)
 
 
 def decontamination_step(samples: Samples) -> Step:
