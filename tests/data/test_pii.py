@@ -5,16 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_crawl import documents, prose, reasons
 
-from arriero.data.pii import (
-    IBAN_LENGTHS,
-    PiiConfig,
-    clean_pii,
-    find_pii,
-    iban_valid,
-    luhn_valid,
-    redact,
-    site_of,
-)
+from arriero.data.pii import PiiConfig, clean_pii, find_pii, redact, site_of
+from arriero.data.pii_checks import IBAN_LENGTHS, iban_valid, luhn_valid
 
 DIGITS = st.text("0123456789", min_size=1, max_size=18)
 
