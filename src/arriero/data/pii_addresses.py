@@ -7,11 +7,12 @@ country's place; a vague kind (Way, platz, cours) needs a unit or a town with it
 LETTER = "[A-Za-zÀ-ɏ]"  # with those of Europe's Latin alphabets
 CAPITAL = "[A-ZÀ-Þ]"
 WORD = rf"{CAPITAL}(?:{LETTER}|['’.\-])*"
-CITY = rf"{WORD}(?:[ \-](?:{WORD}|am|an der|de|la|le|les|sur|upon|of))" + "{0,3}"
+_NAME = rf"{CAPITAL}(?:{LETTER}|['’\-])*"  # with no point at its end, which may be the sentence's
+CITY = rf"(?:St\. )?{_NAME}(?: (?:(?:am|an|der|im|de|la|le|les|sur|upon|of) )*{_NAME}){{0,2}}"
 BREAK = r"(?:, ?|,?[ \n]|, ?\n)"
 # After an address the sentence ends or goes on; in "123 Main Street banks" there is none.
 AFTER = (
-    r"(?:[,.;:!?)\]\"'<|\n]|\z| ?[\-(]"
+    r"(?:[,.;:!?)\]\"'<\n]|\z| ?[\-(|>]"
     r"| (?:in|and|on|is|at|near|for|to|or|from|where|with|by|was|und|ist|in|bei|et|est|à)\b)"
 )
 
