@@ -1,7 +1,8 @@
 """Patterns of street addresses: United States and United Kingdom, Germany, France.
 
 A street's name is an address where its kind is unmistakable (Street, straße, rue) and where the number stands in its
-country's place; a vague kind (Way, platz, cours) needs a unit or a town with its postal code as well.
+country's place; a vague kind (Way, platz, cours) needs a unit or a town with its postal code as well. Before a US or
+UK town with its code the street may have any name.
 """
 
 LETTER = "[A-Za-zÀ-ɏ]"  # with those of Europe's Latin alphabets
@@ -19,7 +20,8 @@ AFTER = (
 
 def us_uk_street() -> str:
     """123 Main Street, Apt 4B, Springfield, IL 62704; Flat 2, 12 Baker Street, London NW1 6XE."""
-    number = r"\b(?:(?:Flat|Apartment|Unit) [0-9A-Za-z]{1,4},? )?[0-9]{1,5}(?:-[0-9]{1,4})?[A-Za-z]?,? "
+    house = "[0-9]{1,5}(?:-[0-9]{1,4})?[A-Za-z]?,? "
+    number = rf"\b(?:(?:Flat|Apartment|Studio|Unit) [0-9A-Za-z]{{1,4}},?[ \n](?:{house})?|{house})"
     side = "(?:[NSEW]|NE|NW|SE|SW|North|South|East|West)"
     name = rf"(?:{side}\.? )?(?:(?:{WORD}|[0-9]{{1,3}}(?:st|nd|rd|th)) ){{1,3}}"
     clear = "(?:Street|St|Avenue|Ave|Boulevard|Blvd|Road|Rd|Lane|Ln)"
@@ -32,8 +34,11 @@ def us_uk_street() -> str:
     state = "(?:[A-Z]{2}|[A-Z][a-z]+(?: [A-Z][a-z]+)?)"
     us = rf"{BREAK}{CITY},? {state},? [0-9]{{5}}(?:-[0-9]{{4}})?\b|, {CITY}, [A-Z]{{2}}\b"
     uk = rf"(?:{BREAK}{CITY}){{0,3}}{BREAK}[A-Z]{{1,2}}[0-9][A-Z0-9]? [0-9][A-Z]{{2}}\b"
-    more = f"(?:(?:{unit})?(?:{us}|{uk})|{unit})"
-    return f"({number}{name}(?:(?:{clear}|{vague}){end}{more}|{clear}{end})){AFTER}"
+    town = f"(?:{unit})?(?:{us}|{uk})"
+    coded = rf"(?:{unit})?(?:{BREAK}{CITY}, [A-Z]{{2}} [0-9]{{5}}(?:-[0-9]{{4}})?\b|{uk})"
+    any_name = f"(?:{WORD} ){{0,2}}{WORD}"
+    known = f"(?:{clear}|{vague}){end}(?:{town}|{unit})|{clear}{end}"
+    return f"(?:({number}(?:{name}(?:{known})|{any_name}{coded})){AFTER})"
 
 
 def german_street() -> str:
@@ -41,7 +46,7 @@ def german_street() -> str:
     clear = r"(?:straße|strasse|str\.|[ \-](?:Straße|Strasse|Str\.))"
     vague = (
         r"(?:weg|platz|allee|gasse|ring|damm|ufer|chaussee|markt|steig|berg|hof"
-        r"|[ \-](?:Weg|Platz|Allee|Ring|Damm|Ufer|Markt))"
+        r"|[ \-](?:Weg|Platz|Allee|Gasse|Ring|Damm|Ufer|Markt))"
     )
     number = r" ?[0-9]{1,4}(?: ?[a-z]\b)?(?:[\-/][0-9]{1,4}[a-z]?)?\b"
     town = rf"{BREAK}(?:D-)?[0-9]{{5}} {CITY}"

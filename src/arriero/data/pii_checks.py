@@ -14,7 +14,11 @@ CARD_LENGTHS = {
     **{str(prefix): (15,) for prefix in (34, 37)},  # American Express
     **{str(prefix): (16, 19) for prefix in (6011, *range(644, 650), 65)},  # Discover
     **{str(prefix): (14, 16, 19) for prefix in (36, 38, *range(300, 306))},  # Diners
-    **{str(prefix): (16, 17, 18, 19) for prefix in range(3528, 3590)},  # JCB
+    **{str(prefix): (16, 17, 18, 19) for prefix in (*range(3528, 3590), 62)},  # JCB, UnionPay
+    **dict.fromkeys(("2131", "1800"), (15,)),  # JCB
+    **{
+        str(prefix): tuple(range(12, 20)) for prefix in (5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763)
+    },  # Maestro
 }
 
 # Length of an IBAN by country (SWIFT IBAN registry).

@@ -83,7 +83,7 @@ def _phone(text: str, region: str) -> int:
                 return len(text)
         except phonenumbers.NumberParseException:
             return 0
-        shorter = text.rstrip("0123456789").rstrip(" -./()\xa0")
+        shorter = text.rstrip("0123456789").rstrip(" -./()\xa0ext")
         if shorter == text or not shorter:
             return 0
         text = shorter
@@ -117,6 +117,7 @@ _LOCAL_BYTES = 64  # RFC 5321, section 4.5.3.1.1
 
 _GAP = r"[ .\-\x{a0}]"  # between groups of a number
 _S = r"[ \x{a0}]?"
+_EXTENSION = r"(?: ?(?:x|ext\.?) ?[0-9]{1,5})?"
 _FOURS = rf"[0-9]{{4}}(?:{_GAP}[0-9]{{4}}){{3}}(?:{_GAP}[0-9]{{1,3}})?"
 _AMEX_DINERS = rf"[0-9]{{4}}{_GAP}[0-9]{{6}}{_GAP}[0-9]{{4,5}}"
 
@@ -170,13 +171,15 @@ DETECTORS = (
         _check(_email),
     ),
     Detector("IBAN", rf"\b[A-Z]{{2}}[0-9]{{2}}(?:{_GAP}?[A-Z0-9]){{11,30}}", _iban),
-    Detector("CARD", rf"\b(?:[0-9]{{13,19}}|{_FOURS}|{_AMEX_DINERS})\b", _check(checks.card_valid)),
+    Detector("CARD", rf"\b(?:[0-9]{{12,19}}|{_FOURS}|{_AMEX_DINERS})\b", _check(checks.card_valid)),
     # Outside 2000::/3 an IPv6 form is most likely something else, such as C++'s abc::def.
     Detector("IP", r"\b[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}\b", _check(_ip)),
     Detector("IP", r"\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b", _check(_ip)),
     *NATIONAL_IDS,
-    Detector("PHONE", r"\+[0-9][0-9().\-/ \x{a0}]{6,22}[0-9]", _phone),
-    Detector("PHONE", r"(?:\b(?:1[ .\-])?[0-9]{3}[.\-]|\([0-9]{3}\) ?)[0-9]{3}[.\-][0-9]{4}\b", _phone),
+    Detector("PHONE", rf"\+[0-9][0-9().\-/ \x{{a0}}]{{6,22}}[0-9]{_EXTENSION}", _phone),
+    Detector(
+        "PHONE", rf"(?:\b(?:1[ .\-])?[0-9]{{3}}[.\-]|\([0-9]{{3}}\) ?)[0-9]{{3}}[.\-][0-9]{{4}}{_EXTENSION}\b", _phone
+    ),
     Detector("ADDRESS", us_uk_street(), _check(plausible_street)),
     Detector("ADDRESS", german_street(), _check(_always)),
     Detector("ADDRESS", french_street(), _check(plausible_street)),
