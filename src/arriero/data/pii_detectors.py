@@ -160,8 +160,8 @@ NATIONAL_IDS = tuple(
     )
 )
 _NUMBERED = (
-    r"\b(?i:versions?|release|ver|v[0-9]?|build|firmware|chapter|section|figure|table|oid|objectidentifier)"
-    r"(?: to)?[ .:=(\"']{1,3}[0-9][0-9.]*"
+    r"\b(?i:versions?|release|ver|v[0-9]?|build|firmware|upgraded?|updated?|chapter|section|figure|table|oid"
+    r"|objectidentifier)(?: to)?[ .:=(\"']{1,3}[0-9][0-9.]*(?: {1,2}(?:from|to) [0-9][0-9.]*)?"
 )
 # Where several match at one place, the first whose check accepts wins.
 DETECTORS = (
