@@ -188,10 +188,17 @@ def test_forms_that_need_their_context(text: str) -> None:
         *("111222333", "123 45 6788", "AB123456C", "version 93.184.216.34", "1.2.3.4", "icon@2x.png"),
         *("git@github.com:a/b", "user@example.com", "In 2008 Wall Street fell", "123 Main Street banks"),
         *("10 Easy Ways", "Berlin 12, 10115 Ways", "3 Baker Street stories", "+35236450.6", "Anhang 4, 1000 Wege"),
+        *("1991-1997, Thomas G. Lane", "update V8 to 5.9.211.37", "upgrade to 4.6.85.25 from 4.5.103.35"),
+        *('ObjectIdentifier("2.5.29.32")', "10.1137/10081232X"),
     ],
 )
 def test_forms_without_their_context_are_left_alone(innocent: str) -> None:
     assert find_pii(f"see {innocent} there") == []
+
+
+def test_a_refused_candidate_hides_none_that_begins_inside_and_findings_do_not_overlap() -> None:
+    text = "1999 4111 1111 1111 1111, 4111111111111111+a@x.org"
+    assert redact(text, find_pii(text)) == "1999 [CARD], [CARD]+[EMAIL]"
 
 
 @pytest.mark.parametrize("unit", ["1234567890", "a@", "1 ", "a.", "A", "+1 ", "a%b", "1999 Wall ", "Aa-"])

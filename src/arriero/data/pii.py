@@ -64,31 +64,32 @@ def clean_pii(table: pa.Table, cfg: PiiConfig) -> pa.Table:
     found = {
         row: findings for row, text in enumerate(texts) if (findings := find_in_bytes(text.as_py(), cfg.phone_region))
     }
-    sites = [
-        site_of(url) if kind == SourceKind.WEB else None
-        for url, kind in zip(table["url"].to_pylist(), table["kind"].to_pylist(), strict=True)
-    ]
-    removed = _sites_above(texts, sites, found, cfg)
+    removed = _sites_above(table, texts, found, cfg)
+    reasons = ["pii_site" if _site(table, row) in removed else None for row in range(len(table))] if removed else None
     held = np.zeros(len(table), dtype=bool)
     held[list(found)] = True
     redacted = [_redact_bytes(texts[row].as_py(), findings) for row, findings in found.items()]
     text = pc.replace_with_mask(texts, pa.array(held), pa.array(redacted, pa.large_binary()))
-    return with_columns(table, text=text, reason=["pii_site" if site in removed else None for site in sites])
+    return with_columns(table, text=text, reason=reasons or pa.nulls(len(table)))
+
+
+def _site(table: pa.Table, row: int) -> str | None:
+    """The site of a web document, None for any other."""
+    return site_of(table["url"][row].as_py()) if table["kind"][row].as_py() == SourceKind.WEB else None
 
 
 def _sites_above(
-    texts: pa.ChunkedArray, sites: list[str | None], found: dict[int, list[Finding]], cfg: PiiConfig
-) -> set[str]:
+    table: pa.Table, texts: pa.ChunkedArray, found: dict[int, list[Finding]], cfg: PiiConfig
+) -> set[str | None]:
     """Web sites with enough distinct findings, and more of them per 1000 words than the threshold."""
-    distinct: dict[str, set[bytes]] = defaultdict(set)
+    distinct: dict[str | None, set[bytes]] = defaultdict(set)
     for row, findings in found.items():
-        site = sites[row]
-        if site is not None:
-            data = texts[row].as_py()
-            distinct[site].update(data[finding.start : finding.end] for finding in findings)
-    many = {site for site, values in distinct.items() if len(values) >= cfg.min_findings}
-    words: dict[str, int] = defaultdict(int)
-    for row, site in enumerate(sites):
+        data = texts[row].as_py()
+        distinct[_site(table, row)].update(data[finding.start : finding.end] for finding in findings)
+    many = {site for site, values in distinct.items() if site is not None and len(values) >= cfg.min_findings}
+    words: dict[str | None, int] = defaultdict(int)
+    for row in range(len(table)) if many else ():
+        site = _site(table, row)
         if site in many:
             words[site] += len(texts[row].as_py().decode().split())
     return {site for site in many if 1000 * len(distinct[site]) > cfg.max_per_1000_words * words[site]}

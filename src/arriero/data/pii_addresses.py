@@ -20,7 +20,7 @@ AFTER = (
 
 def us_uk_street() -> str:
     """123 Main Street, Apt 4B, Springfield, IL 62704; Flat 2, 12 Baker Street, London NW1 6XE."""
-    house = "[0-9]{1,5}(?:-[0-9]{1,4})?[A-Za-z]?,? "
+    house = "[0-9]{1,5}(?:-[0-9]{1,4})?[A-Za-z]? "  # with no comma: "1991-1997, Thomas Lane"
     number = rf"\b(?:(?:Flat|Apartment|Studio|Unit) [0-9A-Za-z]{{1,4}},?[ \n](?:{house})?|{house})"
     side = "(?:[NSEW]|NE|NW|SE|SW|North|South|East|West)"
     name = rf"(?:{side}\.? )?(?:(?:{WORD}|[0-9]{{1,3}}(?:st|nd|rd|th)) ){{1,3}}"

@@ -159,7 +159,10 @@ NATIONAL_IDS = tuple(
         (r"\b[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}\b", checks.cpf_valid),
     )
 )
-_NUMBERED = r"\b(?i:versions?|release|ver|v|build|firmware|chapter|section|figure|table)[ .:=]{1,2}[0-9][0-9.]*"
+_NUMBERED = (
+    r"\b(?i:versions?|release|ver|v[0-9]?|build|firmware|upgraded?|updated?|chapter|section|figure|table|oid"
+    r"|objectidentifier)(?: to)?[ .:=(\"']{1,3}[0-9][0-9.]*(?: {1,2}(?:from|to) [0-9][0-9.]*)?"
+)
 # Where several match at one place, the first whose check accepts wins.
 DETECTORS = (
     Detector(DECOY, rf"(?:{_NUMBERED}|\bgit@)", _check(_always)),
@@ -202,9 +205,9 @@ _STARTING.Compile()
 def _part_of_longer(data: bytes, start: int, end: int) -> bool:
     before, after = data[max(0, start - 2) : start], data[end : end + 2]
     joined_left = before[-1:].isalnum() or (before[:1].isalnum() and before[1:] in (b".", b"-", b"+", b"_"))
-    in_time = before[:1].isdigit() and before[1:] == b":"
+    in_row = before[:1].isdigit() and before[1:] in (b":", b"/")  # a time, a DOI
     joined_right = after[:1].isalnum() or (after[1:].isalnum() and after[:1] in (b".", b"-", b"_"))
-    return joined_left or in_time or joined_right
+    return joined_left or in_row or joined_right
 
 
 def _local_start(data: bytes, end: int, done: int) -> int:
