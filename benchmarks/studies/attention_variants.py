@@ -119,7 +119,7 @@ def _losses(ax: Any, rows: list[dict[str, Any]]) -> None:
         ax.plot([place - 0.2, place + 0.2], [row["mean"]] * 2, color=COLOURS[place])
     ax.set_xticks(range(len(rows)), [row["variant"] for row in rows])
     ax.set_xlim(-0.5, len(rows) - 0.5)
-    ax.set_title("loss at equal size")
+    ax.set_title(f"loss at equal size, {len(rows[0]['values'])} seeds")
     ax.set_ylabel("held-out bits per byte")
     ax.grid(axis="x", visible=False)
 
@@ -130,6 +130,7 @@ def _caches(ax: Any, rows: list[dict[str, Any]]) -> None:
         ax.bar(place, row["kv_bytes_per_token"], 0.6, color=COLOURS[place], **hatch)
         ax.annotate(f"{row['kv_bytes_per_token']:,}", (place, row["kv_bytes_per_token"]), ha="center", va="bottom")
     ax.set_xticks(range(len(rows)), [row["variant"] for row in rows])
+    ax.set_ylim(top=1.08 * max(row["kv_bytes_per_token"] for row in rows))
     ax.set_title("memory of the cache")
     ax.set_ylabel("bytes per token, bf16")
     ax.grid(axis="x", visible=False)
