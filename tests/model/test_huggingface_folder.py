@@ -18,7 +18,8 @@ from arriero.artifacts import Artifact
 from arriero.containers import safetensors
 from arriero.errors import InputError
 from arriero.model import ModelConfig, load_weights
-from arriero.model.checkpoint import shapes_of, skeleton, weight_shapes
+from arriero.model.checkpoint import shapes_of, skeleton
+from arriero.model.config import weight_shapes
 from arriero.model.exporting import export_huggingface
 from arriero.model.importing import open_release
 from stages import model_artifact, read_model

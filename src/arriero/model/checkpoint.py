@@ -25,7 +25,7 @@ from arriero.config import resolved
 from arriero.containers import safetensors
 from arriero.containers.lazy import LazyTensor
 from arriero.errors import ArtifactError, InputError
-from arriero.model.config import LoraConfig, ModelConfig
+from arriero.model.config import LoraConfig, ModelConfig, weight_shapes
 from arriero.model.linear import adapted
 from arriero.model.lora import lora_state
 from arriero.model.transformer import Transformer

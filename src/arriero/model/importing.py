@@ -11,15 +11,13 @@ from arriero.artifacts import Inputs, Stage, StageContext
 from arriero.artifacts.files import tree_digest
 from arriero.config import InputPath, config, setting
 from arriero.errors import ArtifactError, ConfigError, InputError, at
-from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights, weight_shapes
+from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights
+from arriero.model.config import block_shapes, weight_shapes
 from arriero.model.formats import llama2c, meta
 from arriero.model.formats.gguf import open_gguf
 from arriero.model.formats.huggingface import open_huggingface
 from arriero.model.formats.release import Release
 from arriero.tokenizer import ChatFormat, save_chat_format, save_tokenizer
-
-# A block of a Llama: four matrices of attention, three of the feed-forward, two norms.
-WEIGHTS_PER_BLOCK = 9
 
 
 @config
@@ -144,7 +142,7 @@ def open_release(path: Path, tokenizer: Path | None = None) -> Release:
 def _check_weights(release: Release) -> None:
     """Raises InputError unless the weights are those of the config, whatever numbers a hostile one announces."""
     blocks, held = release.config.n_layers, len(release.weights)
-    if blocks * WEIGHTS_PER_BLOCK > held:  # before they are listed
+    if blocks * len(block_shapes(release.config)) > held:  # before they are listed
         raise InputError(
             f"{release.path} announces {blocks} blocks but holds only {held} weights. Fetch the model again, or choose "
             "another."
