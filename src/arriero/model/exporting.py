@@ -5,13 +5,13 @@ same, watched for a progress bar, say.
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from arriero.artifacts import Artifact
-from arriero.artifacts.files import write_json
+from arriero.artifacts.files import sync_folder, write_json
 from arriero.containers.lazy import LazyTensor
 from arriero.errors import InputError
 from arriero.model.checkpoint import TOKENIZER, stored_adapters, stored_model
@@ -32,18 +32,23 @@ def unwatched(weights: Mapping[str, LazyTensor]) -> Mapping[str, LazyTensor]:
 def new_folder(destination: Path) -> Iterator[Path]:
     """A folder to write in, which becomes `destination` when the block ends, and not if the block raises.
 
-    Raises InputError if the destination holds files already.
+    What a killed try left behind is removed first. Raises InputError if the destination holds files already.
     """
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise InputError(f"{destination} exists and is not an empty folder. Choose another destination.")
     whole = destination.resolve()
     whole.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{whole.name}.", suffix=".partial", dir=whole.parent) as partial:
-        # A folder within: the temporary one itself is closed to other users.
-        folder = Path(partial) / whole.name
-        folder.mkdir()
-        yield folder
-        os.replace(folder, whole)
+    partial = whole.with_name(f".{whole.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir()
+    try:
+        yield partial
+        sync_folder(partial)
+        os.replace(partial, whole)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    sync_folder(whole.parent)
 
 
 def export_huggingface(
