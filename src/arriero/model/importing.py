@@ -180,7 +180,8 @@ def chat_format_of(release: Release, name: str) -> ChatFormat:
 def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[str, Any]:
     """Writes the model folder: quantised weights in float32, others in their own dtype."""
     path = source_path(config)
-    found = tree_digest(path)
+    field = "source" if config.package is None else "package"
+    found = context.outside.get(field) or tree_digest(path)
     if config.sha256 is not None and found != config.sha256:
         raise InputError(
             f"{path} has the SHA-256 digest {found}, expected {config.sha256}. It is another version or damaged: fetch "
