@@ -29,7 +29,8 @@ from arriero.model.formats.meta import open_meta, write_meta
 from arriero.model.importing import ImportConfig, open_release, outside_digests
 from arriero.tokenizer import Tokenizer
 from arriero.tokenizer.tiktoken import tokenizer_from_tiktoken
-from stages import context, model_artifact
+from contained import fuzz
+from stages import context, inputs, model_artifact
 from tiny_chat import tiny_tokenizer
 
 SCALED = RopeScaling(kind="llama3", factor=8.0, original_max_seq_len=8192)
@@ -347,6 +348,7 @@ def test_an_artifact_is_exported_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_what_is_no_model_is_explained(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("GGU")
+        ({}, 9, "from 1 to 8"),
     for name in ("empty", "notes.txt"):
         with pytest.raises(
             InputError, match=f"{name} is no model that is read here: a GGUF file, a llama2.c .bin file, a"
@@ -422,3 +424,4 @@ def test_wild_params_end_in_an_error_or_a_model(
     change_params(folder / "m", change)
     with suppress(InputError):
         assert open_release(folder / "m").config.dim == 32
+@fuzz()

@@ -25,6 +25,7 @@ from arriero.model.formats.release import Release
 from arriero.tokenizer import Tokenizer, tiktoken_file, tokenizer_from_file
 
 PARAMS, TOKENIZER = "params.json", "tokenizer.model"
+MOST_PARTS = 8  # that are written, as of Llama 2 70B; more are read
 _EMBEDDING, _OUTPUT = "tok_embeddings.weight", "output.weight"
 _BY_COLUMNS = ("wo.weight", "w2.weight")
 _IGNORED = "rope.freqs"  # the table of rotary frequencies, which the config says
@@ -223,8 +224,8 @@ def _params(config: ModelConfig) -> dict[str, Any]:
 
 
 def _check_parts(config: ModelConfig, parts: int) -> None:
-    if not 1 <= parts <= 100:
-        raise InputError(f"parts is {parts}; it must be from 1 to 100.")
+    if not 1 <= parts <= MOST_PARTS:
+        raise InputError(f"parts is {parts}; it must be from 1 to {MOST_PARTS}.")
     for field in ("n_heads", "n_kv_heads", "ffn_dim", "vocab_size"):
         if getattr(config, field) % parts:
             raise InputError(f"{parts} parts do not divide {field}, which is {getattr(config, field)}. Choose fewer.")
