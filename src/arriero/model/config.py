@@ -75,6 +75,8 @@ class ModelShape:
             raise ConfigError(f"head_dim ({self.head_dim}) must be even: rotary positions turn pairs.")
         if self.n_heads % self.n_kv_heads:
             raise ConfigError(f"n_heads ({self.n_heads}) must be a multiple of n_kv_heads ({self.n_kv_heads}).")
+        if self.rope_scaling is not None and self.rope_scaling.kind == "yarn" and self.rope_theta <= 1:
+            raise ConfigError(f"rope_theta ({self.rope_theta}) must be larger than 1: yarn divides by its logarithm.")
 
 
 @config
@@ -93,8 +95,6 @@ class ModelConfig(ModelShape):
     def to_json(self) -> dict[str, Any]:
         return resolved(self)
 
-
-LORA_TARGETS = ("wq", "wk", "wv", "wo", "w1", "w2", "w3")
 
 def block_shapes(config: ModelShape) -> dict[str, tuple[int, ...]]:
     """The shape of every weight of a block by its name, without the block's number and the ending `.weight`."""
@@ -128,6 +128,8 @@ def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     }
     return outer_shapes(config) | layers
 
+
+LORA_TARGETS = ("wq", "wk", "wv", "wo", "w1", "w2", "w3")
 
 
 @config

@@ -36,6 +36,10 @@ class ImportConfig:
         "own", "the chat format: the model's own (its Jinja template; llama2 if it brings none), or one of ours"
     )
 
+    max_seq_len: int | None = setting(
+        None, "context, which Meta's folders do not say: else it is guessed from the family", unit="tokens", ge=1
+    )
+
     def __post_init__(self) -> None:
         if (self.source is None) == (self.package is None):
             raise ConfigError("model.import needs either source (a path) or package (a file in an installed package).")
@@ -190,6 +194,10 @@ def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[st
     release = open_release(path, config.tokenizer)
     chat_format = chat_format_of(release, config.chat_format)
     staging = context.scratch / TOKENIZER
+    if config.max_seq_len is not None:
+        if format_of(path) != "meta":
+            raise InputError(f"{path} says its own context, {release.config.max_seq_len}: leave max_seq_len unset.")
+        release = replace(release, config=replace(release.config, max_seq_len=config.max_seq_len))
     save_tokenizer(release.tokenizer, staging)
     save_chat_format(chat_format, staging)
     with context.progress(len(release.weights), "tensors") as progress:
