@@ -16,7 +16,7 @@ from arriero.containers.lazy import LazyTensor
 from arriero.errors import InputError
 from arriero.model.checkpoint import TOKENIZER, stored_adapters, stored_model
 from arriero.model.formats.gguf import WEIGHT_TYPES, write_gguf_model
-from arriero.model.formats.huggingface import SHARD_BYTES, write_huggingface
+from arriero.model.formats.huggingface import GENERATION, SHARD_BYTES, write_huggingface
 from arriero.model.formats.meta import write_meta
 from arriero.model.formats.peft import write_peft
 from arriero.tokenizer import export_huggingface_tokenizer, load_chat_format, load_tokenizer
@@ -71,7 +71,7 @@ def export_huggingface(
         write_huggingface(
             folder, config, watch(weights), settings=tokens, weight_type=weight_type, shard_bytes=shard_bytes
         )
-        write_json(folder / "generation_config.json", tokens)
+        write_json(folder / GENERATION, tokens)
         export_huggingface_tokenizer(chat_format, folder)
 
 

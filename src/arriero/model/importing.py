@@ -168,13 +168,15 @@ def chat_format_of(release: Release, name: str) -> ChatFormat:
 
     Raises InputError if the model's tokenizer lacks what the format needs, or its template cannot be used.
     """
+    stop_ids = release.stop_ids
     if name != "own":
-        return ChatFormat(name, release.tokenizer)
+        return ChatFormat(name, release.tokenizer, more_stop_ids=stop_ids)
     with at(str(release.path)):
         if release.chat_template is not None:
-            return ChatFormat("template", release.tokenizer, template=release.chat_template)
+            template = release.chat_template
+            return ChatFormat("template", release.tokenizer, template=template, more_stop_ids=stop_ids)
         if release.tokenizer.bos_id is not None and release.tokenizer.leading_space:
-            return ChatFormat("llama2", release.tokenizer)
+            return ChatFormat("llama2", release.tokenizer, more_stop_ids=stop_ids)
         raise InputError(
             "The model brings no chat template, and its tokenizer is not Llama 2's. Set chat_format to chatml if it "
             "has the control tokens <|im_start|> and <|im_end|>, or choose a model that brings a template."
@@ -192,12 +194,12 @@ def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[st
             f"it again, or change sha256."
         )
     release = open_release(path, config.tokenizer)
-    chat_format = chat_format_of(release, config.chat_format)
-    staging = context.scratch / TOKENIZER
     if config.max_seq_len is not None:
         if format_of(path) != "meta":
             raise InputError(f"{path} says its own context, {release.config.max_seq_len}: leave max_seq_len unset.")
         release = replace(release, config=replace(release.config, max_seq_len=config.max_seq_len))
+    chat_format = chat_format_of(release, config.chat_format)
+    staging = context.scratch / TOKENIZER
     save_tokenizer(release.tokenizer, staging)
     save_chat_format(chat_format, staging)
     with context.progress(len(release.weights), "tensors") as progress:

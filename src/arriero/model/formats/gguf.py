@@ -79,7 +79,11 @@ def gguf_config(file: GgufFile) -> ModelConfig:
 def open_gguf(path: Path) -> Release:
     """Raises InputError if the file is damaged, or no Llama that is read here."""
     file = read_gguf(path)
-    return Release(path, gguf_config(file), gguf_weights(file), tokenizer_from_gguf(file), template_from_gguf(file))
+    config, weights, tokenizer = gguf_config(file), gguf_weights(file), tokenizer_from_gguf(file)
+    named = [file.metadata.get(f"tokenizer.ggml.{token}_token_id") for token in ("eos", "eot", "eom")]
+    # llama.cpp stops on each of them, and passes over ids that are none.
+    stop_ids = frozenset(id for id in named if type(id) is int and 0 <= id < tokenizer.vocab_size)
+    return Release(path, config, weights, tokenizer, template_from_gguf(file), stop_ids)
 
 
 def gguf_weights(file: GgufFile) -> dict[str, LazyTensor]:

@@ -41,8 +41,10 @@ NAMES = NameTable(
         "ffn_norm": "post_attention_layernorm",
     },
 )
+GENERATION = "generation_config.json"
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _MOST_INDEX_BYTES = 4 << 20
+_MOST_GENERATION_BYTES = 1 << 20
 # Beyond so many bytes of tensors weights are split over several files; that of the Hub's own tools for years.
 SHARD_BYTES = 5_000_000_000
 
@@ -52,13 +54,24 @@ WEIGHT_TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float
 def open_huggingface(folder: Path) -> Release:
     """Raises InputError if a file is missing or damaged, or it is no Llama that is read here."""
     config = huggingface_config(folder)
-    return Release(
-        folder,
-        config,
-        huggingface_weights(folder, config),
-        tokenizer_from_huggingface(folder),
-        template_from_huggingface(folder),
-    )
+    weights, tokenizer = huggingface_weights(folder, config), tokenizer_from_huggingface(folder)
+    stop_ids = _stop_ids(folder / GENERATION, tokenizer.vocab_size)
+    return Release(folder, config, weights, tokenizer, template_from_huggingface(folder), stop_ids)
+
+
+def _stop_ids(path: Path, vocab_size: int) -> frozenset[int]:
+    """What `eos_token_id` of generation_config.json names, one id or a list of them; none if there is no such file."""
+    if not path.exists():
+        return frozenset()
+    found = read_json(path, most_bytes=_MOST_GENERATION_BYTES).get("eos_token_id")
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    for id in ids:
+        if type(id) is not int or not 0 <= id < vocab_size:
+            raise InputError(
+                f"{path}: eos_token_id names {id!r:.40}, and the tokenizer's tokens are 0 to {vocab_size - 1}. Correct "
+                "it, or fetch the model again."
+            )
+    return frozenset(ids)
 
 
 def huggingface_weights(folder: Path, config: ModelConfig) -> dict[str, LazyTensor]:
