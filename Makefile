@@ -32,8 +32,8 @@ laptop: $(VENV)/.installed ## the same recipe with data enough for claims: at mo
 test: $(VENV)/.installed-test ## the tests that CI runs, under 15 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not full"
 
-test-full: $(VENV)/.installed-test ## all tests
-	$(BIN)/python -m pytest
+test-full: $(VENV)/.installed-test ## all tests, and hostile files of new kinds each time
+	$(BIN)/python -m pytest --hypothesis-profile full
 
 lint: $(VENV)/.installed-test ## format, lint and types
 	$(BIN)/ruff format --check .

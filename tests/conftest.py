@@ -10,6 +10,8 @@ import torch
 # Tests run beside others on few cores: one thread, and no deadline that a busy machine would miss.
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("arriero", deadline=None, max_examples=40, derandomize=True)
+# Of `make test-full`: other examples each time, and many of hostile files (`contained.fuzz`).
+hypothesis.settings.register_profile("full", deadline=None, max_examples=40, derandomize=False)
 hypothesis.settings.load_profile("arriero")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

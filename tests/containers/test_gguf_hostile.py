@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.containers.gguf import read_gguf
 from arriero.errors import InputError
+from contained import fuzz
 from gguf_bytes import file_bytes, number_entry, tensor_header, text
 
 SECONDS, MEGABYTES = 1.0, 128
@@ -129,7 +130,7 @@ CHANGES = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@fuzz(300)
 @given(st.lists(CHANGES, max_size=3))
 def test_no_change_does_anything_but_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, int]]

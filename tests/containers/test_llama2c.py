@@ -14,6 +14,7 @@ from arriero.errors import InputError
 from arriero.model import ModelConfig, Transformer
 from arriero.model.importing import open_release
 from arriero.tokenizer.llama2c import tokenizer_from_llama2c
+from contained import contained, fuzz, linux_only
 from stages import read_model
 from tiny_chat import tiny_tokenizer
 
@@ -90,6 +91,7 @@ def test_the_tokenizer_is_found_or_named(tmp_path: Path) -> None:
 HEADER = (16, 24, 2, 4, 2, 320, 32)
 
 
+@linux_only
 @pytest.mark.parametrize(
     ("header", "said"),
     [
@@ -110,8 +112,9 @@ def test_a_header_that_does_not_fit_the_file_is_refused(tmp_path: Path, header: 
     data = path.read_bytes()
     assert struct.unpack("<7i", data[:28]) == HEADER
     path.write_bytes(struct.pack("<7i", *header) + data[28:])
-    with pytest.raises(InputError, match=said):
-        open_llama2c(path)
+    error = contained(lambda: open_llama2c(path))
+    assert error is not None
+    assert said in error
 
 
 def test_other_files_are_explained(tmp_path: Path) -> None:
@@ -131,6 +134,8 @@ def test_other_files_are_explained(tmp_path: Path) -> None:
         open_llama2c(tmp_path / "absent.bin")
 
 
+@linux_only
+@fuzz()
 @given(
     st.tuples(*[st.one_of(st.sampled_from(HEADER), st.integers(-(2**31), 2**31 - 1), st.just(1))] * 7), st.booleans()
 )
@@ -139,11 +144,12 @@ def test_any_header_ends_in_an_error_or_in_tensors_of_the_file(
 ) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "m.bin"
     path.write_bytes(struct.pack("<7i", *header) + bytes(4000 if cut else 24960))
-    try:
-        found = open_llama2c(path)
-    except InputError:
-        return
-    assert 4 * sum(lazy.read().numel() for lazy in found.tensors.values()) <= path.stat().st_size
+
+    def read() -> None:
+        tensors = open_llama2c(path).tensors.values()
+        assert 4 * sum(lazy.read().numel() for lazy in tensors) <= path.stat().st_size
+
+    contained(read)
 
 
 DAMAGED: list[tuple[Any, str]] = [

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from arriero.containers import safetensors
 from arriero.errors import InputError
+from contained import fuzz
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(5, dtype=torch.bfloat16), "n": torch.zeros(0, 4)}
 
@@ -45,6 +46,7 @@ def hostile(path: Path, header: Any, data: bytes = b"", length: int | None = Non
     return path
 
 
+@fuzz()
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6), st.integers(-40, 40))
 def test_mutated_files_are_refused_or_sound(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], growth: int
@@ -77,6 +79,7 @@ ENTRIES = st.one_of(
 )
 
 
+@fuzz()
 @given(st.dictionaries(st.sampled_from(["a", "b", "", "__metadata__"]), ENTRIES, max_size=3), st.integers(0, 16))
 def test_headers_of_any_form_are_refused_or_sound(
     tmp_path_factory: pytest.TempPathFactory, header: dict[str, Any], size: int

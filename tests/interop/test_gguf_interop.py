@@ -37,6 +37,7 @@ from arriero.tokenizer import ChatFormat, save_chat_format, save_tokenizer
 from arriero.tokenizer.bpe import ByteLevelTokenizer, build_json
 from arriero.tokenizer.splitting import SPLITTINGS
 from arriero.tokenizer.splitting import byte_level as byte_level_step
+from contained import fuzz
 from llama_cpp import LlamaCpp, llama_cpp
 from stages import artifact, context, model_artifact
 
@@ -91,7 +92,7 @@ def test_llama_cpp_says_the_same_beyond_the_pretrained_context(name: str, llama2
     """Grouped queries, rotary scaling; positions 0 to 160 where 64 were seen in pretraining."""
     config = replace(SHAPE, rope_scaling=SCALINGS[name], tied_embeddings=name == "linear")
     model, path = random_model(config), tmp_path / "model.gguf"
-    write_gguf_model(path, config, stated(model), llama2, kind="f32", name="random")
+    write_gguf_model(path, config, stated(model), llama2, weight_type="f32", name="random")
     with llama_cpp(path) as server:
         theirs = server.greedy(PROMPT, 40)
         log_probabilities = torch.tensor(server.log_probabilities(PROMPT, 400))
@@ -116,7 +117,7 @@ def test_smaller_types_hold_what_the_gguf_package_makes_of_the_weights(
     """Matrices whose rows are no whole number of blocks are in float16, norms in float32; llama.cpp runs all of it."""
     config = replace(SHAPE, ffn_dim=72)  # w2 has rows of 72
     model, path = random_model(config), tmp_path / "model.gguf"
-    write_gguf_model(path, config, stated(model), llama2, kind=kind, name="random")
+    write_gguf_model(path, config, stated(model), llama2, weight_type=kind, name="random")
     release = open_release(path)
     for name, weight in release.weights.items():
         exact = model.state_dict()[name].numpy()
@@ -166,7 +167,7 @@ def test_llama_cpp_stops_where_a_turn_ends(llama2: ChatFormat, tmp_path: Path) -
     with torch.no_grad():
         model.tok_embeddings.weight.fill_(1.0)
         model.output.weight[llama2.end_of_turn_id] = 1.0
-    write_gguf_model(tmp_path / "model.gguf", SHAPE, stated(model), llama2, kind="f32", name="silent")
+    write_gguf_model(tmp_path / "model.gguf", SHAPE, stated(model), llama2, weight_type="f32", name="silent")
     with llama_cpp(tmp_path / "model.gguf") as server:
         reply, properties = server.post("/completion", prompt=PROMPT, n_predict=5, temperature=0), server.properties()
     assert (reply["stop_type"], reply["content"]) == ("eos", "")
@@ -226,7 +227,7 @@ def test_llama_cpp_splits_as_the_name_says(splitting: str, tmp_path: Path) -> No
     chat_format = ChatFormat("chatml", tokenizer)
     config = ModelConfig(dim=8, n_layers=1, n_heads=1, n_kv_heads=1, vocab_size=tokenizer.vocab_size + 5, ffn_dim=8)
     path = tmp_path / "model.gguf"
-    write_gguf_model(path, config, stated(random_model(config)), chat_format, kind="f32", name="random")
+    write_gguf_model(path, config, stated(random_model(config)), chat_format, weight_type="f32", name="random")
     found = open_release(path)
     assert found.config.vocab_size == tokenizer.vocab_size
     assert found.tokenizer.digest() == tokenizer.digest()
@@ -260,13 +261,22 @@ def test_what_gguf_has_no_name_for_is_refused(llama2: ChatFormat, made: Artifact
         (replace(SHAPE, rope_scaling=ramp), llama2, "a ramp of its own .*--to hf"),
     ):
         with pytest.raises(InputError, match=said):
-            write_gguf_model(path, config, stated(random_model(config)), chat_format, kind="f32", name="x")
+            write_gguf_model(path, config, stated(random_model(config)), chat_format, weight_type="f32", name="x")
     with pytest.raises(InputError, match="no type 'q2_k'"):
         export_gguf(made, path, "q2_k")
     assert not path.exists()
     path.touch()
     with pytest.raises(InputError, match="exists already"):
         export_gguf(made, path, "f32")
+
+
+def test_every_token_that_llama_cpp_stops_on_is_read(made: Artifact, tmp_path: Path) -> None:
+    export_gguf(made, tmp_path / "a.gguf", "f32")
+    file = read_gguf(tmp_path / "a.gguf")
+    ids = {f"tokenizer.ggml.{name}_token_id": id for name, id in (("eos", 2), ("eot", 7), ("eom", (1 << 32) - 1))}
+    tensors = {name: (file.tensor(name), F32) for name in file.tensors}
+    write_gguf(tmp_path / "b.gguf", file.metadata | ids, tensors)
+    assert open_release(tmp_path / "b.gguf").stop_ids == {2, 7}
 
 
 def with_divisors(path: Path, divisors: list[float], theta: float, **metadata: float | str) -> Path:
@@ -339,7 +349,7 @@ VALUES = st.sampled_from(
 VALUES |= st.lists(st.sampled_from(["a", "é"]), max_size=3) | st.lists(st.integers(-1, 6), max_size=3)
 
 
-@settings(max_examples=150)
+@fuzz(150)
 @given(data=st.data())
 def test_metadata_that_lie_end_in_an_input_error(made: Artifact, data: st.DataObject) -> None:
     path, changed = made.path.parent / "whole.gguf", made.path.parent / "changed.gguf"

@@ -25,11 +25,12 @@ from arriero.model import ModelConfig, Transformer
 from arriero.model.checkpoint import fill, load_model, skeleton, stated
 from arriero.model.config import RopeScaling
 from arriero.model.exporting import export_huggingface, export_meta
-from arriero.model.formats.meta import open_meta, write_meta
-from arriero.model.importing import ImportConfig, open_release, outside_digests
+from arriero.model.formats.meta import meta_config, open_meta, write_meta
+from arriero.model.importing import STAGE, ImportConfig, open_release, outside_digests
 from arriero.tokenizer import Tokenizer
 from arriero.tokenizer.tiktoken import tokenizer_from_tiktoken
-from stages import context, model_artifact
+from contained import fuzz
+from stages import context, inputs, model_artifact
 from tiny_chat import tiny_tokenizer
 
 SCALED = RopeScaling(kind="llama3", factor=8.0, original_max_seq_len=8192)
@@ -219,6 +220,44 @@ def test_the_context_is_that_of_the_family(tmp_path: Path, given: dict[str, Any]
     assert config.rope_scaling == (replace(SCALED, factor=factor) if "use_scaled_rope" in given else None)
 
 
+@pytest.mark.parametrize(("dim", "n_layers", "factor"), [(2048, 16, 32.0), (3072, 28, 32.0), (4096, 32, 8.0)])
+def test_llama_32_is_scaled_by_32(tmp_path: Path, dim: int, n_layers: int, factor: float) -> None:
+    """Its params.json has the form of 3.1's; what is written of it reads back to the same, and nothing else is."""
+    given: dict[str, Any] = {
+        "dim": dim, "n_layers": n_layers, "n_heads": 32, "n_kv_heads": 8, "vocab_size": 512, "multiple_of": 256,
+        "ffn_dim_multiplier": 1.5, "norm_eps": 1e-5, "rope_theta": 500_000.0, "use_scaled_rope": True,
+    }  # fmt: skip
+    path = tmp_path / "params.json"
+    path.write_text(json.dumps(given))
+    width = -(-int(1.5 * int(8 * dim / 3)) // 256) * 256
+    shapes = {"output": (512, dim), "layers.0.attention.wq": (dim, dim), "layers.0.feed_forward.w1": (width, dim)}
+    part = {f"{name}.weight": LazyTensor(shape, torch.bfloat16, unread) for name, shape in shapes.items()}
+    config = meta_config(path, [part])
+    assert config.rope_scaling == replace(SCALED, factor=factor)
+    assert config.max_seq_len == 131_072
+    few = {"tok_embeddings.weight": LazyTensor.of(torch.ones(2, 2))}
+    write_meta(tmp_path / "out", config, few, tokenizer_from_tiktoken(BYTES), 1)
+    assert json.loads((tmp_path / "out" / "params.json").read_text()) == given
+    other = replace(config, rope_scaling=replace(SCALED, factor=16.0))
+    with pytest.raises(InputError, match=f"by a factor of {factor:g} in a model of this size"):
+        write_meta(tmp_path / "other", other, few, tokenizer_from_tiktoken(BYTES), 1)
+
+
+def unread() -> Tensor:
+    raise AssertionError("read for its config")
+
+
+def test_the_context_can_be_given(tmp_path: Path) -> None:
+    write_by_hand(tmp_path / "m", 1)
+    work = context(tmp_path / "import")
+    config = ImportConfig(source=tmp_path / "m", max_seq_len=2048)
+    STAGE.run(config, inputs(), work)
+    assert json.loads((work.out / "model.json").read_text())["config"]["max_seq_len"] == 2048
+    export_huggingface(model_artifact(tmp_path, "model"), tmp_path / "hf")
+    with pytest.raises(InputError, match=r"says its own context, 256: leave max_seq_len unset"):
+        STAGE.run(replace(config, source=tmp_path / "hf"), inputs(), context(tmp_path / "other"))
+
+
 def change_params(folder: Path, change: dict[str, Any]) -> None:
     path = folder / "params.json"
     path.write_text(json.dumps({k: v for k, v in (json.loads(path.read_text()) | change).items() if v is not None}))
@@ -309,6 +348,7 @@ CONFIG = ModelConfig(dim=16, n_layers=1, n_heads=4, n_kv_heads=2, vocab_size=320
         ({}, 4, "do not divide n_kv_heads"),
         ({"ffn_dim": 25}, 2, "do not divide ffn_dim"),
         ({}, 0, "parts is 0"),
+        ({}, 9, "from 1 to 8"),
         ({"head_dim": 8}, 1, "no place for a head_dim"),
         ({"rope_scaling": RopeScaling(kind="linear", factor=2.0)}, 1, "no place for scaled positions"),
     ],
@@ -411,6 +451,7 @@ WORDS = st.one_of(
 )
 
 
+@fuzz()
 @given(
     st.dictionaries(st.sampled_from([*CONFIG.to_json(), "use_scaled_rope", "rope_scaling_factor"]), WORDS, max_size=4)
 )

@@ -167,6 +167,7 @@ def test_the_older_form_of_rotary_positions_is_read(tmp_path: Path, old: dict[st
         ({"rope_scaling": {"type": "dynamic", "factor": 2}}, "rope_type is 'dynamic'"),
         ({"rope_scaling": {"type": "linear"}}, "no field 'factor'"),
         ({"rope_scaling": {"type": "linear", "factor": 0.5}}, "rope_scaling.factor is wrong"),
+        ({"rope_scaling": {"type": "yarn", "factor": 2.0, "rope_theta": 1.0}}, r"rope_theta \(1.0\) must be larger"),
         ({"model_type": "mistral", "sliding_window": 7}, "slides over 7 tokens.*set max_position_embeddings to 7"),
         ({"model_type": "mistral", "max_position_embeddings": 4097}, "slides over 4096 tokens"),
         (
@@ -186,6 +187,18 @@ def test_huggingface_models_that_are_no_plain_llama_are_refused(
     path.write_text(json.dumps(changed))
     with pytest.raises((InputError, ConfigError), match=said):
         huggingface_config(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [LlamaConfig, MistralConfig])
+@pytest.mark.parametrize("given", [{}, {"num_key_value_heads": None}])
+def test_key_value_heads_that_are_not_named_are_as_many_as_transformers_takes(
+    tmp_path: Path, kind: type[PreTrainedConfig], given: dict[str, None]
+) -> None:
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 16, "intermediate_size": 8}
+    theirs = kind(**sizes, vocab_size=80, max_position_embeddings=48, sliding_window=None, **given)
+    stored = {key: value for key, value in theirs.to_dict().items() if key != "num_key_value_heads"} | given
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    assert huggingface_config(tmp_path).n_kv_heads == theirs.num_key_value_heads
 
 
 def test_a_window_as_wide_as_the_context_is_full_attention(tmp_path: Path) -> None:

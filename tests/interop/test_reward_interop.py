@@ -1,6 +1,6 @@
 """Exported reward models give transformers' `LlamaForSequenceClassification` our scores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from arriero.artifacts import Artifact, Machine
 from arriero.containers.gguf import read_gguf
+from arriero.containers.lazy import LazyTensor
 from arriero.dialogue import Dialogue, first_user
 from arriero.errors import ArtifactError, InputError
 from arriero.model import (
@@ -104,7 +105,14 @@ def test_transformers_gives_our_scores(
 ) -> None:
     tokenizer = tiny_tokenizer() if name == "llama2" else request.getfixturevalue("smollm2_tokenizer")
     made = reward_artifact(tmp_path, ChatFormat(name, tokenizer), tied=tied, lora=lora)
-    export_reward(made, tmp_path / "exported")
+    watched: dict[str, LazyTensor] = {}
+
+    def watch(weights: Mapping[str, LazyTensor]) -> Mapping[str, LazyTensor]:
+        watched.update(weights)
+        return weights
+
+    export_reward(made, tmp_path / "exported", watch=watch)
+    assert len(watched) == 20, "two blocks, the embedding and the norm: the output layer is not written"
     ours = load_reward_model(made, Machine())
     assert max(len(ours.ids(dialogue)) for dialogue in DIALOGUES) == ours.max_length
     expected = ours.score(DIALOGUES)

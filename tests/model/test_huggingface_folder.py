@@ -18,9 +18,11 @@ from arriero.artifacts import Artifact
 from arriero.containers import safetensors
 from arriero.errors import InputError
 from arriero.model import ModelConfig, load_weights
-from arriero.model.checkpoint import shapes_of, skeleton, weight_shapes
+from arriero.model.checkpoint import shapes_of, skeleton
+from arriero.model.config import weight_shapes
 from arriero.model.exporting import export_huggingface
 from arriero.model.importing import open_release
+from contained import fuzz
 from stages import model_artifact, read_model
 
 INDEX = "model.safetensors.index.json"
@@ -65,7 +67,7 @@ def test_shards_hold_each_tensor_once_and_read_back(made: Artifact, sharded: Pat
 def test_weights_go_out_in_the_type_asked_for_and_come_in_as_they_are(
     made: Artifact, tmp_path: Path, dtype: Any, kind: torch.dtype
 ) -> None:
-    export_huggingface(made, tmp_path / "out", dtype=dtype)
+    export_huggingface(made, tmp_path / "out", weight_type=dtype)
     release = open_release(tmp_path / "out")
     expected = load_weights(made).state_dict()
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == str(kind).removeprefix("torch.")
@@ -80,7 +82,7 @@ def test_values_that_float16_cannot_hold_are_named(tmp_path: Path) -> None:
     weights = safetensors.load(path)
     safetensors.save(path, weights | {"norm.weight": torch.full((32,), 1e5)})
     with pytest.raises(InputError, match=r"'model.norm.weight' has values that float16 cannot hold"):
-        export_huggingface(made, tmp_path / "out", dtype="f16")
+        export_huggingface(made, tmp_path / "out", weight_type="f16")
     assert not (tmp_path / "out").exists()
 
 
@@ -180,7 +182,7 @@ HOSTILE = st.recursive(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(fuzz(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_config_of_any_values_is_refused_or_opened(sharded: Path, data: st.DataObject) -> None:
     path = sharded / "config.json"

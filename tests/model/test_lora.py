@@ -1,5 +1,7 @@
 """Adapters: nothing at first, nothing when off, and the same when merged."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from arriero.model import (
     Transformer,
     adapters_off,
     add_lora,
+    linear,
     lora_parameters,
     merge_lora,
     new_model,
@@ -72,6 +75,25 @@ def test_merging_keeps_the_output(targets: tuple[str, ...]) -> None:
     assert set(model.state_dict()) == set(copied.state_dict()) == names
     assert all(p.requires_grad for p in model.parameters())
     assert not any(p.requires_grad for p in copied.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_weight_that_is_merged_in_several_pieces(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is the formula's, the weight stays, and no other matrix of its size is made on the way."""
+    monkeypatch.setattr(linear, "_MERGED_AT_ONCE", 1 << 14)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(2050, 500, generator=generator).to(dtype)
+    lora_a, lora_b = torch.randn(4, 500, generator=generator), torch.randn(2050, 4, generator=generator)
+    before = weight.clone()
+    merged = linear.adapted(weight, lora_a, lora_b, 0.3)
+    assert merged.dtype == torch.float32
+    torch.testing.assert_close(merged, before.float() + 0.3 * (lora_b @ lora_a), atol=1e-5, rtol=1e-5)
+    assert torch.equal(weight, before)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        linear.adapted(weight, lora_a, lora_b, 0.3)
+    changes = [event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    assert changes
+    assert max(itertools.accumulate(changes)) < 4 * weight.numel() + 3 * 4 * (1 << 14)
 
 
 def test_a_copy_shares_no_memory_with_its_source() -> None:

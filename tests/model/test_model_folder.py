@@ -3,6 +3,10 @@
 import json
 import os
 import shutil
+import signal
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,11 +20,14 @@ from arriero.model import (
     Transformer,
     add_lora,
     exporting,
+    linear,
     load_model,
     load_weights,
     lora_parameters,
+    merge_lora,
     save_model,
 )
+from arriero.model.checkpoint import stored_model
 from stages import artifact, digests, model_artifact
 
 TOKENS = torch.arange(12)[None]
@@ -67,6 +74,17 @@ def test_a_chain_of_adapters_is_merged_down_to_whole_weights(base: Artifact) -> 
     assert (loaded(TOKENS) - load_weights(first)(TOKENS)).abs().max() > 1e-3
     assert all(parameter.requires_grad for parameter in loaded.parameters())
     assert torch.equal(loaded(TOKENS), load_weights(second)(TOKENS))
+
+
+def test_stored_adapters_are_merged_to_the_same_bits_as_those_of_a_model(
+    base: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "_MERGED_AT_ONCE", 300)
+    made, model = adapted(base, "made", 1)
+    merged = merge_lora(model).state_dict()
+    stored = stored_model(made)[1]
+    assert stored.keys() == merged.keys()
+    assert all(torch.equal(tensor.read(), merged[name]) for name, tensor in stored.items())
 
 
 def test_adapters_need_a_base_to_be_saved(base: Artifact, tmp_path: Path) -> None:
@@ -122,6 +140,28 @@ def test_a_wrong_config_is_named(base: Artifact) -> None:
     path.write_text(json.dumps(description))
     with pytest.raises(ArtifactError, match=r"model.json has a wrong config"):
         load_weights(base)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from arriero.artifacts import Store
+from arriero.model.exporting import export_huggingface
+def watch(weights):
+    return {name: tensor.watched(lambda: os.kill(os.getpid(), signal.SIGKILL)) if name == "norm.weight" else tensor
+            for name, tensor in weights.items()}
+export_huggingface(Store(Path(sys.argv[1])).artifact("base"), Path(sys.argv[2]), watch=watch)
+"""
+
+
+def test_what_a_killed_export_leaves_goes_with_the_next_one(base: Artifact, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(base.store.root), str(out)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert os.listdir(out.parent) == [".out.partial"]
+    exporting.export_huggingface(base, out)
+    assert os.listdir(out.parent) == ["out"]
+    assert stat.S_IMODE(out.stat().st_mode) == stat.S_IMODE((tmp_path / "new").stat().st_mode), "open as folders are"
 
 
 def test_an_export_is_whole_or_absent(base: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ import torch
 
 from arriero.artifacts import Artifact
 from arriero.errors import InputError, Stopped
-from arriero.model import load_weights
-from arriero.pipeline.export import TARGETS, TYPES, export_model
-from stages import model_artifact, read_model, stop_after
+from arriero.model import LoraConfig, add_lora, load_weights, save_model
+from arriero.pipeline.export import TARGETS, WEIGHT_TYPES, export_model
+from stages import artifact, model_artifact, read_model, stop_after
 
 
 def of_kind(artifact: Artifact, kind: str) -> Artifact:
@@ -33,7 +33,7 @@ def test_every_format_reads_back_to_the_same_weights(model: Artifact, tmp_path: 
 
 
 def test_every_format_has_its_types() -> None:
-    assert tuple(TYPES) == TARGETS
+    assert tuple(WEIGHT_TYPES) == TARGETS
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,13 @@ def test_what_does_not_fit_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("to", ["hf", "gguf", "meta"])
+@pytest.mark.parametrize("to", ["hf", "gguf", "meta", "peft"])
 def test_a_stop_leaves_nothing(model: Artifact, tmp_path: Path, to: Any) -> None:
     folder = tmp_path / "there"
+    if to == "peft":
+        made = artifact(tmp_path, "adapters")
+        save_model(made.path, add_lora(load_weights(model), LoraConfig(rank=2), 0), source=model.path, base=model)
+        model = of_kind(made, "model")
     folder.mkdir()
     with pytest.raises(Stopped):
         export_model(model, folder / "out", to=to, stop_requested=stop_after(5))

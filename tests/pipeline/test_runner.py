@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from arriero.artifacts import Input, Inputs, Machine, Stage, StageContext, Store
-from arriero.artifacts.files import write_atomic, write_json
+from arriero.artifacts.files import tree_digest, write_atomic, write_json
 from arriero.config import InputPath, config, setting
 from arriero.errors import ArtifactError, ConfigError, InputError, Stopped
+from arriero.model import importing
+from arriero.model.exporting import export_huggingface
 from arriero.pipeline import plan, runner
 from arriero.pipeline.machine import usable_cores
 from arriero.pipeline.recipe import Recipe, build_recipe
 from arriero.pipeline.runs import Runs
+from stages import model_artifact
 
 MACHINE = Machine()
 
@@ -113,6 +116,20 @@ def test_a_second_run_makes_nothing(tmp_path: Path) -> None:
     assert made["abb"].manifest.inputs == {"parts": {"ab": made["ab"].id, "b": made["b"].id}}
     assert made["a"].manifest.timings["wall_seconds"] >= 0
     assert made["a"].manifest.metrics == {"characters": 3}
+
+
+def test_a_stage_is_told_what_its_id_was_made_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large source is not hashed again by the stage that checks its digest."""
+    export_huggingface(model_artifact(tmp_path / "made", "m"), tmp_path / "hf")
+    digest = tree_digest(tmp_path / "hf")
+    monkeypatch.setattr(importing, "tree_digest", None)
+    config = importing.ImportConfig(source=tmp_path / "hf", sha256=digest)
+    planned = plan.stage_id(importing.STAGE, config, {}, MACHINE)
+    made = runner.run_stage(Store(tmp_path / "store"), planned, MACHINE)
+    assert made.manifest.metrics["sha256"] == digest
+    wrong = plan.stage_id(importing.STAGE, replace(config, sha256="0" * 64), {}, MACHINE)
+    with pytest.raises(InputError, match=f"has the SHA-256 digest {digest}, expected 000"):
+        runner.run_stage(Store(tmp_path / "store"), wrong, MACHINE)
 
 
 def test_until_makes_what_is_needed_and_no_more(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ class StageContext:
     """Where a stage writes and how it reports.
 
     `out` holds the artifact's files and `scratch` what only a resumed run needs; both survive a kill. Nothing in
-    `out` may hold a time, a date or a path: a rerun must give the same bytes. Speeds go to `timing`.
+    `out` may hold a time, a date or a path: a rerun must give the same bytes. Speeds go to `timing`. `outside` are the
+    digests of outside content (InputPath fields, `Stage.outside`) that went into the id.
     """
 
     out: Path
@@ -118,6 +119,7 @@ class StageContext:
     label: str = ""
     show_progress: bool = False
     stop_requested: Callable[[], bool] = field(default=lambda: False)
+    outside: Mapping[str, str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
     def progress(self, total: int, unit: str, done: int = 0) -> Progress:

@@ -10,6 +10,7 @@ import io
 import pickle
 import pickletools
 import re
+import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -51,6 +52,10 @@ _GLOBALS = {
     "torch._utils _rebuild_parameter",
     *(f"torch {storage.__name__}" for storage in _STORAGES.values()),
 }
+# A zip's end record, and what lies before it where 64 bits are needed (APPNOTE.TXT 4.3.14 to 4.3.16).
+_END = struct.Struct("<4s4H2IH")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR = struct.Struct("<4sIQI")
 _STEPS = re.compile(
     r"PROTO|STOP|MARK|GLOBAL|REDUCE|BUILD|BINPERSID|SETITEMS?|(LONG_)?BIN(PUT|GET)|EMPTY_(DICT|TUPLE)|TUPLE[123]?"
     r"|BINUNICODE|BININT[12]?|LONG1|NONE|NEW(FALSE|TRUE)"
@@ -103,7 +108,8 @@ def _check_archive(path: Path) -> None:
                     "convert it: load it with torch.load(..., weights_only=True) and save it again."
                 )
             with zipfile.ZipFile(file) as archive:
-                _check_entries(path, archive.infolist(), path.stat().st_size)
+                _check_directory(path, file, archive)
+                _check_entries(path, archive.infolist(), archive.start_dir)
                 _check_pickle(path, archive)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
@@ -113,20 +119,45 @@ def _check_archive(path: Path) -> None:
         raise _damaged(path, f"{error!s:.200} ({type(error).__name__})") from error
 
 
+def _check_directory(path: Path, file: io.FileIO, archive: zipfile.ZipFile) -> None:
+    """The directory that zipfile has read is the only one, at the place that the file's end says.
+
+    zipfile finds it by its length, torch's reader (miniz) by its stored place, with 64 bits where a locator lies before
+    the end record: a file with two of them would show one to these checks and another to torch.
+    """
+    at = path.stat().st_size - _END.size
+    file.seek(at)
+    end = _END.unpack(file.read(_END.size))
+    entries, length, start = end[4:7]
+    sound = end[:3] == (b"PK\5\6", 0, 0) and end[3] == entries and end[7] == 0
+    if at >= _END64.size + _LOCATOR.size:
+        file.seek(at - _END64.size - _LOCATOR.size)
+        end64, locator = _END64.unpack(file.read(_END64.size)), _LOCATOR.unpack(file.read(_LOCATOR.size))
+        if locator[0] == b"PK\6\7":
+            at -= _END64.size + _LOCATOR.size
+            sound = sound and locator[1:] == (0, at, 1) and end64[:2] == (b"PK\6\6", _END64.size - 12)
+            sound = sound and end64[4:6] == (0, 0) and end64[6] == end64[7]
+            entries, length, start = end64[7:10]
+    if not sound or (entries, start, start + length) != (len(archive.infolist()), archive.start_dir, at):
+        raise _damaged(path, "its zip's directory is not the one that its end names, or something lies behind it")
+
+
 def _check_entries(path: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
-    """One folder of stored entries that lie within the file, each in a place of its own."""
-    names = [entry.filename for entry in entries]
+    """One folder of stored entries that lie within the file's first `size` bytes, each in a place of its own."""
+    # As stored: zipfile may take another name from an extra field. torch's reader knows no upper case.
+    names = [entry.orig_filename for entry in entries]
     folder = names[0].partition("/")[0] if names else ""
-    if len(set(names)) != len(names) or f"{folder}/data.pkl" not in names:
+    if len({name.lower() for name in names}) != len(names) or f"{folder}/data.pkl" not in names:
         raise _damaged(path, "its zip names an entry twice, or has no data.pkl")
     for entry in entries:
-        if not re.fullmatch(re.escape(folder) + r"(/\.?\w+)+(\.pkl)?", entry.filename):
-            raise _damaged(path, f"its zip has an entry {entry.filename!r:.80}, which torch does not write")
+        known = re.fullmatch(re.escape(folder) + r"(/\.?\w+)+(\.pkl)?", entry.orig_filename, re.ASCII)
+        if known is None or entry.filename != entry.orig_filename:
+            raise _damaged(path, f"its zip has an entry {entry.orig_filename!r:.80}, which torch does not write")
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size or entry.flag_bits & 1:
             raise _damaged(path, f"its entry {entry.filename!r:.80} is compressed, which torch does not do")
     spans = sorted((e.header_offset, e.header_offset + 30 + len(e.filename) + e.file_size) for e in entries)
-    if any(before[1] > after[0] for before, after in pairwise([*spans, (size, size)])):
-        raise _damaged(path, f"entries of its zip overlap or end after the file's {size} bytes")
+    if spans[0][0] != 0 or any(before[1] > after[0] for before, after in pairwise([*spans, (size, size)])):
+        raise _damaged(path, f"entries of its zip overlap, or do not lie in the file's first {size} bytes")
 
 
 def _check_pickle(path: Path, archive: zipfile.ZipFile) -> None:

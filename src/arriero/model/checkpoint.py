@@ -25,7 +25,7 @@ from arriero.config import resolved
 from arriero.containers import safetensors
 from arriero.containers.lazy import LazyTensor
 from arriero.errors import ArtifactError, InputError
-from arriero.model.config import LoraConfig, ModelConfig
+from arriero.model.config import LoraConfig, ModelConfig, weight_shapes
 from arriero.model.linear import adapted
 from arriero.model.lora import lora_state
 from arriero.model.transformer import Transformer
@@ -186,29 +186,10 @@ def _adapted(
 
 
 def _merged(weight: LazyTensor, lora_a: LazyTensor, lora_b: LazyTensor, scale: float) -> LazyTensor:
-    return weight.to(torch.float32).then(lambda read: adapted(read, lora_a.read(), lora_b.read(), scale))
+    def merge(read: Tensor) -> Tensor:
+        return adapted(read, lora_a.read(), lora_b.read(), scale)
 
-
-def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of every weight of a model by its name, from the embeddings to the output, without a model."""
-    dim, ffn_dim = config.dim, config.ffn_dim
-    q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    block: dict[str, tuple[int, ...]] = {
-        "attention_norm": (dim,),
-        "attention.wq": (q, dim),
-        "attention.wk": (kv, dim),
-        "attention.wv": (kv, dim),
-        "attention.wo": (dim, q),
-        "ffn_norm": (dim,),
-        "feed_forward.w1": (ffn_dim, dim),
-        "feed_forward.w2": (dim, ffn_dim),
-        "feed_forward.w3": (ffn_dim, dim),
-    }
-    shapes: dict[str, tuple[int, ...]] = {"tok_embeddings.weight": (config.vocab_size, dim)}
-    for layer in range(config.n_layers):
-        shapes |= {f"layers.{layer}.{name}.weight": shape for name, shape in block.items()}
-    shapes["norm.weight"] = (dim,)
-    return shapes if config.tied_embeddings else shapes | {"output.weight": (config.vocab_size, dim)}
+    return weight.then(merge, dtype=torch.float32)
 
 
 def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -75,6 +75,8 @@ class ModelShape:
             raise ConfigError(f"head_dim ({self.head_dim}) must be even: rotary positions turn pairs.")
         if self.n_heads % self.n_kv_heads:
             raise ConfigError(f"n_heads ({self.n_heads}) must be a multiple of n_kv_heads ({self.n_kv_heads}).")
+        if self.rope_scaling is not None and self.rope_scaling.kind == "yarn" and self.rope_theta <= 1:
+            raise ConfigError(f"rope_theta ({self.rope_theta}) must be larger than 1: yarn divides by its logarithm.")
 
 
 @config
@@ -87,12 +89,44 @@ class ModelConfig(ModelShape):
     @property
     def n_parameters(self) -> int:
         """Weights of the model, norms included; a tied output layer counts once."""
-        attention = 2 * self.dim * self.head_dim * (self.n_heads + self.n_kv_heads)
-        block = attention + 3 * self.dim * self.ffn_dim + 2 * self.dim
-        return self.n_layers * block + self.dim + self.vocab_size * self.dim * (1 if self.tied_embeddings else 2)
+        block, outer = block_shapes(self).values(), outer_shapes(self).values()
+        return self.n_layers * sum(map(math.prod, block)) + sum(map(math.prod, outer))
 
     def to_json(self) -> dict[str, Any]:
         return resolved(self)
+
+
+def block_shapes(config: ModelShape) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight of a block by its name, without the block's number and the ending `.weight`."""
+    dim, ffn_dim = config.dim, config.ffn_dim
+    q, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    return {
+        "attention_norm": (dim,),
+        "attention.wq": (q, dim),
+        "attention.wk": (kv, dim),
+        "attention.wv": (kv, dim),
+        "attention.wo": (dim, q),
+        "ffn_norm": (dim,),
+        "feed_forward.w1": (ffn_dim, dim),
+        "feed_forward.w2": (dim, ffn_dim),
+        "feed_forward.w3": (ffn_dim, dim),
+    }
+
+
+def outer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight outside the blocks."""
+    embedding = (config.vocab_size, config.dim)
+    output = {} if config.tied_embeddings else {"output.weight": embedding}
+    return {"tok_embeddings.weight": embedding, "norm.weight": (config.dim,)} | output
+
+
+def weight_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight of a model by its name, without a model."""
+    block = block_shapes(config)
+    layers = {
+        f"layers.{layer}.{name}.weight": shape for layer in range(config.n_layers) for name, shape in block.items()
+    }
+    return outer_shapes(config) | layers
 
 
 LORA_TARGETS = ("wq", "wk", "wv", "wo", "w1", "w2", "w3")

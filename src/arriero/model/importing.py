@@ -11,15 +11,13 @@ from arriero.artifacts import Inputs, Stage, StageContext
 from arriero.artifacts.files import tree_digest
 from arriero.config import InputPath, config, setting
 from arriero.errors import ArtifactError, ConfigError, InputError, at
-from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights, weight_shapes
+from arriero.model.checkpoint import TOKENIZER, check_shapes, save_weights
+from arriero.model.config import block_shapes, weight_shapes
 from arriero.model.formats import llama2c, meta
 from arriero.model.formats.gguf import open_gguf
 from arriero.model.formats.huggingface import open_huggingface
 from arriero.model.formats.release import Release
 from arriero.tokenizer import ChatFormat, save_chat_format, save_tokenizer
-
-# A block of a Llama: four matrices of attention, three of the feed-forward, two norms.
-WEIGHTS_PER_BLOCK = 9
 
 
 @config
@@ -36,6 +34,10 @@ class ImportConfig:
     )
     chat_format: Literal["own", "llama2", "chatml"] = setting(
         "own", "the chat format: the model's own (its Jinja template; llama2 if it brings none), or one of ours"
+    )
+
+    max_seq_len: int | None = setting(
+        None, "context, which Meta's folders do not say: else it is guessed from the family", unit="tokens", ge=1
     )
 
     def __post_init__(self) -> None:
@@ -144,7 +146,7 @@ def open_release(path: Path, tokenizer: Path | None = None) -> Release:
 def _check_weights(release: Release) -> None:
     """Raises InputError unless the weights are those of the config, whatever numbers a hostile one announces."""
     blocks, held = release.config.n_layers, len(release.weights)
-    if blocks * WEIGHTS_PER_BLOCK > held:  # before they are listed
+    if blocks * len(block_shapes(release.config)) > held:  # before they are listed
         raise InputError(
             f"{release.path} announces {blocks} blocks but holds only {held} weights. Fetch the model again, or choose "
             "another."
@@ -166,13 +168,15 @@ def chat_format_of(release: Release, name: str) -> ChatFormat:
 
     Raises InputError if the model's tokenizer lacks what the format needs, or its template cannot be used.
     """
+    stop_ids = release.stop_ids
     if name != "own":
-        return ChatFormat(name, release.tokenizer)
+        return ChatFormat(name, release.tokenizer, more_stop_ids=stop_ids)
     with at(str(release.path)):
         if release.chat_template is not None:
-            return ChatFormat("template", release.tokenizer, template=release.chat_template)
+            template = release.chat_template
+            return ChatFormat("template", release.tokenizer, template=template, more_stop_ids=stop_ids)
         if release.tokenizer.bos_id is not None and release.tokenizer.leading_space:
-            return ChatFormat("llama2", release.tokenizer)
+            return ChatFormat("llama2", release.tokenizer, more_stop_ids=stop_ids)
         raise InputError(
             "The model brings no chat template, and its tokenizer is not Llama 2's. Set chat_format to chatml if it "
             "has the control tokens <|im_start|> and <|im_end|>, or choose a model that brings a template."
@@ -182,13 +186,18 @@ def chat_format_of(release: Release, name: str) -> ChatFormat:
 def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[str, Any]:
     """Writes the model folder: quantised weights in float32, others in their own dtype."""
     path = source_path(config)
-    found = tree_digest(path)
+    field = "source" if config.package is None else "package"
+    found = context.outside.get(field) or tree_digest(path)
     if config.sha256 is not None and found != config.sha256:
         raise InputError(
             f"{path} has the SHA-256 digest {found}, expected {config.sha256}. It is another version or damaged: fetch "
             f"it again, or change sha256."
         )
     release = open_release(path, config.tokenizer)
+    if config.max_seq_len is not None:
+        if format_of(path) != "meta":
+            raise InputError(f"{path} says its own context, {release.config.max_seq_len}: leave max_seq_len unset.")
+        release = replace(release, config=replace(release.config, max_seq_len=config.max_seq_len))
     chat_format = chat_format_of(release, config.chat_format)
     staging = context.scratch / TOKENIZER
     save_tokenizer(release.tokenizer, staging)

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_MERGED_AT_ONCE = 1 << 22  # numbers; fixed, so that everyone who merges gets the same bits
+
 
 class Linear(nn.Module):
     """x @ weight.T. The weight starts at zero: `init_weights` or a loader fills it."""
@@ -40,9 +42,15 @@ class LoraLinear(Linear):
 
     def merged(self) -> Tensor:
         """weight + scale * B A, computed in float32, in the weight's dtype."""
-        return adapted(self.weight.detach(), self.lora_a.detach(), self.lora_b.detach(), self.scale)
+        merged = adapted(self.weight.detach(), self.lora_a.detach(), self.lora_b.detach(), self.scale)
+        return merged.to(self.weight.dtype)
 
 
 def adapted(weight: Tensor, lora_a: Tensor, lora_b: Tensor, scale: float) -> Tensor:
-    """weight + scale * B A, computed in float32, in the weight's dtype."""
-    return torch.add(weight.float(), lora_b.float() @ lora_a.float(), alpha=scale).to(weight.dtype)
+    """weight + scale * B A in float32, some rows at a time: no other matrix of the weight's size is in memory."""
+    merged = weight.to(torch.float32, copy=True)
+    lora_a, lora_b = lora_a.float(), lora_b.float()
+    rows = max(1, _MERGED_AT_ONCE // weight.shape[1])
+    for start in range(0, len(merged), rows):
+        merged[start : start + rows].add_(lora_b[start : start + rows] @ lora_a, alpha=scale)
+    return merged

@@ -1,8 +1,9 @@
 """What a model of a given shape costs, by count: parameters, memory, arithmetic."""
 
+import math
 from dataclasses import dataclass
 
-from arriero.model.config import ModelConfig
+from arriero.model.config import ModelConfig, block_shapes
 
 BYTES_FLOAT32, BYTES_BF16 = 4, 2
 
@@ -39,14 +40,14 @@ class ModelStatistics:
 
 def statistics(config: ModelConfig) -> ModelStatistics:
     """The counts that follow from a config."""
-    heads = config.dim * config.head_dim * (config.n_heads + config.n_kv_heads)
-    matrices = config.n_layers * (2 * heads + 3 * config.dim * config.ffn_dim)
+    block = block_shapes(config).values()
+    matrices = config.n_layers * sum(math.prod(shape) for shape in block if len(shape) == 2)
     kv_head_bytes = 2 * config.n_layers * config.head_dim * BYTES_BF16
     matmul = 2 * (matrices + config.vocab_size * config.dim)
     attention = 4 * config.n_layers * config.max_seq_len * config.n_heads * config.head_dim
     return ModelStatistics(
         parameters=config.n_parameters,
-        block_parameters=matrices + 2 * config.n_layers * config.dim,
+        block_parameters=config.n_layers * sum(map(math.prod, block)),
         bytes_float32=BYTES_FLOAT32 * config.n_parameters,
         bytes_bf16=BYTES_BF16 * config.n_parameters,
         kv_bytes_per_token=kv_head_bytes * config.n_kv_heads,

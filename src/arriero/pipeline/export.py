@@ -8,14 +8,15 @@ from arriero.artifacts import Artifact, Progress
 from arriero.containers.lazy import LazyTensor
 from arriero.errors import InputError, Stopped
 from arriero.model.exporting import export_gguf, export_huggingface, export_meta, export_peft
+from arriero.model.formats import gguf, huggingface
 from arriero.reward.export import export_reward
 
 Target = Literal["hf", "gguf", "meta", "peft"]
 TARGETS: tuple[Target, ...] = get_args(Target)
-# The types of the weights that each format is written in, its default first; None: the type that they are stored in.
-TYPES: dict[Target, tuple[str, ...]] = {
-    "hf": ("f32", "bf16", "f16"),
-    "gguf": ("f32", "f16", "q8_0", "q4_0"),
+# The types of the weights that each format is written in, its default first; empty where weights keep their own.
+WEIGHT_TYPES: dict[Target, tuple[str, ...]] = {
+    "hf": tuple(huggingface.WEIGHT_TYPES),
+    "gguf": tuple(gguf.WEIGHT_TYPES),
     "meta": (),
     "peft": (),
 }
@@ -34,14 +35,14 @@ def export_model(
 ) -> None:
     """Writes a model or a reward model to `destination`, whole or not at all.
 
-    weight_type: of the matrices, one of TYPES[to]; parts: files of a Meta folder; base: where the exported base of
-    PEFT's adapters lies. Raises InputError where these do not fit the format or the artifact, and as the writers do;
+    weight_type: of the matrices, one of WEIGHT_TYPES[to]; parts: files of a Meta folder; base: where the exported base
+    of PEFT's adapters lies. Raises InputError where these do not fit the format or the artifact, and as the writers do;
     Stopped if asked to stop.
     """
     _check(artifact, to, weight_type, parts, base)
 
     def watch(weights: Mapping[str, LazyTensor]) -> Mapping[str, LazyTensor]:
-        bar = Progress(f"export to {to}", len(weights) * (parts or 1), "tensors", 0, show_progress)
+        bar = Progress(f"export to {to}", len(weights) * (1 if parts is None else parts), "tensors", 0, show_progress)
 
         def on_read() -> None:
             if stop_requested():
@@ -53,13 +54,13 @@ def export_model(
     if artifact.manifest.kind == "reward_model":
         export_reward(artifact, destination, watch=watch)
     elif to == "hf":
-        export_huggingface(artifact, destination, dtype=weight_type or "f32", watch=watch)  # type: ignore[arg-type]
+        export_huggingface(artifact, destination, weight_type=weight_type or "f32", watch=watch)
     elif to == "gguf":
         export_gguf(artifact, destination, weight_type or "f32", watch=watch)
     elif to == "meta":
-        export_meta(artifact, destination, parts or 1, watch=watch)
+        export_meta(artifact, destination, 1 if parts is None else parts, watch=watch)
     else:
-        export_peft(artifact, destination, base=base)
+        export_peft(artifact, destination, base=base, watch=watch)
 
 
 def _check(artifact: Artifact, to: Target, weight_type: str | None, parts: int | None, base: str | None) -> None:
@@ -68,10 +69,11 @@ def _check(artifact: Artifact, to: Target, weight_type: str | None, parts: int |
         raise InputError(f"{artifact.id} is of kind {kind}. Name a model or a reward_model; see `arriero runs show`.")
     if kind == "reward_model" and (to != "hf" or weight_type not in (None, "f32")):
         raise InputError("A reward model is written as a Hugging Face folder in f32: use --to hf without --type.")
-    if weight_type is not None and weight_type not in TYPES[to]:
-        known = f"choose one of {', '.join(TYPES[to])}" if TYPES[to] else "leave --type out: weights keep their type"
+    types = WEIGHT_TYPES[to]
+    if weight_type is not None and weight_type not in types:
+        known = f"choose one of {', '.join(types)}" if types else "leave --type out: weights keep their type"
         raise InputError(f"--to {to} cannot write the type {weight_type}; {known}.")
-    if parts is not None and (to != "meta" or not 1 <= parts <= 8):
-        raise InputError("--parts is the number of files, 1 to 8, of a folder in Meta's format: use it with --to meta.")
+    if parts is not None and to != "meta":
+        raise InputError("--parts is the number of files of a folder in Meta's format: use it with --to meta.")
     if base is not None and to != "peft":
         raise InputError("--base says where the base of adapters lies: use it with --to peft.")

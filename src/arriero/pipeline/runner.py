@@ -133,6 +133,7 @@ def run_stage(
             label=heading or planned.label,
             show_progress=show_progress,
             stop_requested=stop_requested,
+            outside=planned.outside,
         )
         try:
             metrics = planned.stage.run(planned.config, inputs, context)

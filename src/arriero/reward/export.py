@@ -50,7 +50,7 @@ def export_reward(artifact: Artifact, destination: Path, *, watch: Watch = unwat
         write_huggingface(
             folder,
             config,
-            {name: weight for name, weight in watch(weights).items() if name != "output.weight"},
+            watch({name: weight for name, weight in weights.items() if name != "output.weight"}),
             architecture="LlamaForSequenceClassification",
             settings=settings,
             others={"score.weight": score},

@@ -53,11 +53,17 @@ class ChatFormat:
     """
 
     def __init__(
-        self, name: str, tokenizer: Tokenizer, default_system: str | None = None, template: JinjaTemplate | None = None
+        self,
+        name: str,
+        tokenizer: Tokenizer,
+        default_system: str | None = None,
+        template: JinjaTemplate | None = None,
+        more_stop_ids: Iterable[int] = (),
     ) -> None:
         """`default_system`: the system text of dialogues without one; None: the format's own; "": no system text.
 
-        `template`: what the format "template" renders, and no other has.
+        `template`: what the format "template" renders, and no other has. `more_stop_ids`: what else ends an answer of
+        the model.
         """
         if name not in DEFAULT_SYSTEM:
             raise InputError(f"There is no chat format {name!r}; choose one of {', '.join(sorted(DEFAULT_SYSTEM))}.")
@@ -82,7 +88,7 @@ class ChatFormat:
                     f"lacks {', '.join(missing)}. Use llama2."
                 )
             self.end_of_turn_id = tokenizer.control[_TURN_END]
-        self.stop_ids = frozenset({self.end_of_turn_id, tokenizer.eos_id})
+        self.stop_ids = frozenset({self.end_of_turn_id, tokenizer.eos_id, *more_stop_ids})
 
     def render(self, dialogue: Dialogue) -> Rendered:
         """A whole dialogue. Raises InputError unless it ends with an answer, or if a text holds the format's tags.
@@ -164,7 +170,9 @@ class ChatFormat:
 
     def to_json(self) -> dict[str, Any]:
         template = {} if self._template is None else {"template": asdict(self._template.source)}
-        return {"name": self.name, "default_system": self.default_system} | template
+        more = sorted(self.stop_ids - {self.end_of_turn_id, self.tokenizer.eos_id})
+        further = {"more_stop_ids": more} if more else {}
+        return {"name": self.name, "default_system": self.default_system} | template | further
 
 
 def _add(out: Rendered, ids: list[int], counts: bool) -> None:
@@ -192,7 +200,8 @@ def load_chat_format(folder: Path, tokenizer: Tokenizer) -> ChatFormat:
     try:
         stored = read_json(path)
         template = JinjaTemplate(**stored["template"]) if "template" in stored else None
-        return ChatFormat(stored["name"], tokenizer, stored["default_system"], template)
+        more = stored.get("more_stop_ids", ())
+        return ChatFormat(stored["name"], tokenizer, stored["default_system"], template, more)
     except (InputError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is missing or damaged ({error!s}). Make the artifact again.") from error
 

@@ -10,27 +10,36 @@ from arriero.containers.quantization import F16, F32, Q4_0, Q8_0, TensorType
 from arriero.errors import InputError
 from arriero.model.config import ModelConfig
 from arriero.model.formats.gguf_rope import ROPE_DIVISORS, gguf_rope_scaling, rope_divisors, rope_entries, short
+from arriero.model.formats.names import NameTable
 from arriero.model.formats.release import Release
 from arriero.tokenizer import ChatFormat, gguf_vocabulary, template_from_gguf, tokenizer_from_gguf
 
-_OUTER = {
-    "token_embd.weight": "tok_embeddings.weight",
-    "output_norm.weight": "norm.weight",
-    "output.weight": "output.weight",
+_NAMES = NameTable(
+    "blk.",
+    {
+        "tok_embeddings.weight": "token_embd.weight",
+        "norm.weight": "output_norm.weight",
+        "output.weight": "output.weight",
+    },
+    {
+        "attention.wq": "attn_q",
+        "attention.wk": "attn_k",
+        "attention.wv": "attn_v",
+        "attention.wo": "attn_output",
+        "feed_forward.w1": "ffn_gate",
+        "feed_forward.w2": "ffn_down",
+        "feed_forward.w3": "ffn_up",
+        "attention_norm": "attn_norm",
+        "ffn_norm": "ffn_norm",
+    },
+)
+# Weight type -> the type of the matrices, and llama.cpp's number for such a file.
+WEIGHT_TYPES: dict[str, tuple[TensorType, int]] = {
+    "f32": (F32, 0),
+    "f16": (F16, 1),
+    "q8_0": (Q8_0, 7),
+    "q4_0": (Q4_0, 2),
 }
-_BLOCK = {
-    "attn_q": "attention.wq",
-    "attn_k": "attention.wk",
-    "attn_v": "attention.wv",
-    "attn_output": "attention.wo",
-    "ffn_gate": "feed_forward.w1",
-    "ffn_down": "feed_forward.w2",
-    "ffn_up": "feed_forward.w3",
-    "attn_norm": "attention_norm",
-    "ffn_norm": "ffn_norm",
-}
-# What a model is written as: the type of its matrices, and llama.cpp's number for such a file.
-FILE_TYPES: dict[str, tuple[TensorType, int]] = {"f32": (F32, 0), "f16": (F16, 1), "q8_0": (Q8_0, 7), "q4_0": (Q4_0, 2)}
 # Of the layout of quantised blocks; all files since 2023 have this one.
 _QUANTIZATION_VERSION = 2
 
@@ -70,7 +79,11 @@ def gguf_config(file: GgufFile) -> ModelConfig:
 def open_gguf(path: Path) -> Release:
     """Raises InputError if the file is damaged, or no Llama that is read here."""
     file = read_gguf(path)
-    return Release(path, gguf_config(file), gguf_weights(file), tokenizer_from_gguf(file), template_from_gguf(file))
+    config, weights, tokenizer = gguf_config(file), gguf_weights(file), tokenizer_from_gguf(file)
+    named = [file.metadata.get(f"tokenizer.ggml.{token}_token_id") for token in ("eos", "eot", "eom")]
+    # llama.cpp stops on each of them, and passes over ids that are none.
+    stop_ids = frozenset(id for id in named if type(id) is int and 0 <= id < tokenizer.vocab_size)
+    return Release(path, config, weights, tokenizer, template_from_gguf(file), stop_ids)
 
 
 def gguf_weights(file: GgufFile) -> dict[str, LazyTensor]:
@@ -79,12 +92,10 @@ def gguf_weights(file: GgufFile) -> dict[str, LazyTensor]:
 
 
 def _our_name(file: GgufFile, name: str) -> str:
-    if name in _OUTER:
-        return _OUTER[name]
-    parts = name.split(".")
-    if len(parts) == 4 and parts[0] == "blk" and parts[2] in _BLOCK and parts[3] == "weight":
-        return f"layers.{parts[1]}.{_BLOCK[parts[2]]}.weight"
-    raise InputError(f"{file.path} has a tensor {name!r}, which a plain Llama has no place for.")
+    ours = _NAMES.ours(name)
+    if ours is None:
+        raise InputError(f"{file.path} has a tensor {name!r}, which a plain Llama has no place for.")
+    return ours
 
 
 def write_gguf_model(
@@ -93,17 +104,17 @@ def write_gguf_model(
     weights: Mapping[str, LazyTensor],
     chat_format: ChatFormat,
     *,
-    kind: str,
+    weight_type: str,
     name: str,
 ) -> None:
     """Writes a model that llama.cpp runs: whole or not at all, one weight in memory at a time.
 
-    kind: type of the matrices, one of FILE_TYPES; one whose rows are no whole number of blocks is written in float16
+    weight_type: of the matrices, one of WEIGHT_TYPES; one whose rows are no whole number of blocks is written in f16
     name: of the model, as llama.cpp shows it
     Raises InputError if llama.cpp has no counterpart to the rotary scaling or the tokenizer, or on a weight that the
     type has no room for.
     """
-    matrix, file_type = FILE_TYPES[kind]
+    matrix, file_type = WEIGHT_TYPES[weight_type]
     metadata = {
         "general.architecture": "llama",
         "general.name": name,
@@ -124,19 +135,11 @@ def write_gguf_model(
         **rope_entries(config),
         **gguf_vocabulary(chat_format, config.vocab_size),
     }
-    tensors = {_their_name(ours): (tensor, _type_of(tensor, matrix)) for ours, tensor in sorted(weights.items())}
+    tensors = {_NAMES.theirs(ours): (tensor, _type_of(tensor, matrix)) for ours, tensor in sorted(weights.items())}
     divisors = rope_divisors(config)
     if divisors is not None:
         tensors[ROPE_DIVISORS] = (LazyTensor.of(divisors), F32)
     write_gguf(path, metadata, tensors)
-
-
-def _their_name(ours: str) -> str:
-    for theirs, known in _OUTER.items():
-        if ours == known:
-            return theirs
-    _, layer, part = ours.removesuffix(".weight").split(".", 2)
-    return f"blk.{layer}.{next(theirs for theirs, known in _BLOCK.items() if known == part)}.weight"
 
 
 def _type_of(tensor: LazyTensor, matrix: TensorType) -> TensorType:

@@ -7,7 +7,7 @@ are in another order: row i of the first half and row i of the second are our ro
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,44 +18,60 @@ from arriero.containers.lazy import LazyTensor
 from arriero.errors import InputError
 from arriero.model.config import ModelConfig
 from arriero.model.formats.huggingface_config import CONFIG, huggingface_config, huggingface_description
+from arriero.model.formats.names import NameTable
 from arriero.model.formats.release import Release
 from arriero.tokenizer import template_from_huggingface, tokenizer_from_huggingface
 
-_OUTER = {
-    "model.embed_tokens.weight": "tok_embeddings.weight",
-    "model.norm.weight": "norm.weight",
-    "lm_head.weight": "output.weight",
-}
-_BLOCK = {
-    "self_attn.q_proj": "attention.wq",
-    "self_attn.k_proj": "attention.wk",
-    "self_attn.v_proj": "attention.wv",
-    "self_attn.o_proj": "attention.wo",
-    "mlp.gate_proj": "feed_forward.w1",
-    "mlp.down_proj": "feed_forward.w2",
-    "mlp.up_proj": "feed_forward.w3",
-    "input_layernorm": "attention_norm",
-    "post_attention_layernorm": "ffn_norm",
-}
+NAMES = NameTable(
+    "model.layers.",
+    {
+        "tok_embeddings.weight": "model.embed_tokens.weight",
+        "norm.weight": "model.norm.weight",
+        "output.weight": "lm_head.weight",
+    },
+    {
+        "attention.wq": "self_attn.q_proj",
+        "attention.wk": "self_attn.k_proj",
+        "attention.wv": "self_attn.v_proj",
+        "attention.wo": "self_attn.o_proj",
+        "feed_forward.w1": "mlp.gate_proj",
+        "feed_forward.w2": "mlp.down_proj",
+        "feed_forward.w3": "mlp.up_proj",
+        "attention_norm": "input_layernorm",
+        "ffn_norm": "post_attention_layernorm",
+    },
+)
+GENERATION = "generation_config.json"
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _MOST_INDEX_BYTES = 4 << 20
+_MOST_GENERATION_BYTES = 1 << 20
 # Beyond so many bytes of tensors weights are split over several files; that of the Hub's own tools for years.
 SHARD_BYTES = 5_000_000_000
 
-WeightType = Literal["f32", "bf16", "f16"]
-_TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+WEIGHT_TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
 def open_huggingface(folder: Path) -> Release:
     """Raises InputError if a file is missing or damaged, or it is no Llama that is read here."""
     config = huggingface_config(folder)
-    return Release(
-        folder,
-        config,
-        huggingface_weights(folder, config),
-        tokenizer_from_huggingface(folder),
-        template_from_huggingface(folder),
-    )
+    weights, tokenizer = huggingface_weights(folder, config), tokenizer_from_huggingface(folder)
+    stop_ids = _stop_ids(folder / GENERATION, tokenizer.vocab_size)
+    return Release(folder, config, weights, tokenizer, template_from_huggingface(folder), stop_ids)
+
+
+def _stop_ids(path: Path, vocab_size: int) -> frozenset[int]:
+    """What `eos_token_id` of generation_config.json names, one id or a list of them; none if there is no such file."""
+    if not path.exists():
+        return frozenset()
+    found = read_json(path, most_bytes=_MOST_GENERATION_BYTES).get("eos_token_id")
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    for id in ids:
+        if type(id) is not int or not 0 <= id < vocab_size:
+            raise InputError(
+                f"{path}: eos_token_id names {id!r:.40}, and the tokenizer's tokens are 0 to {vocab_size - 1}. Correct "
+                "it, or fetch the model again."
+            )
+    return frozenset(ids)
 
 
 def huggingface_weights(folder: Path, config: ModelConfig) -> dict[str, LazyTensor]:
@@ -66,7 +82,9 @@ def huggingface_weights(folder: Path, config: ModelConfig) -> dict[str, LazyTens
             continue
         if name.endswith(".rotary_emb.inv_freq"):
             continue  # follows from the config; transformers stored it until 2023 and skips it since
-        ours = _our_name(folder, name)
+        ours = NAMES.ours(name)
+        if ours is None:
+            raise InputError(f"{folder} has a tensor {name!r}, which a plain Llama has no place for.")
         weights[ours] = tensor.then(partial(reordered, ours, config, ours=True))
     return weights
 
@@ -109,26 +127,6 @@ def _inside(folder: Path, file: str) -> Path:
     return folder / file
 
 
-def _our_name(folder: Path, name: str) -> str:
-    if name in _OUTER:
-        return _OUTER[name]
-    parts = name.split(".")
-    layer = ".".join(parts[3:-1])
-    if name.startswith("model.layers.") and name.endswith(".weight") and layer in _BLOCK:
-        return f"layers.{parts[2]}.{_BLOCK[layer]}.weight"
-    raise InputError(f"{folder} has a tensor {name!r}, which a plain Llama has no place for.")
-
-
-def their_name(name: str) -> str:
-    """Hugging Face's name of a weight of ours."""
-    for theirs, ours in _OUTER.items():
-        if name == ours:
-            return theirs
-    _, layer, rest = name.removesuffix(".weight").split(".", 2)
-    theirs = next(theirs for theirs, ours in _BLOCK.items() if ours == rest)
-    return f"model.layers.{layer}.{theirs}.weight"
-
-
 def reordered(our_name: str, config: ModelConfig, weight: Tensor, *, ours: bool) -> Tensor:
     """Query and key weights with their rows in our order (`ours`) or in Hugging Face's; others unchanged."""
     if not our_name.endswith(("wq.weight", "wk.weight")):
@@ -148,22 +146,24 @@ def write_huggingface(
     architecture: str = "LlamaForCausalLM",
     settings: Mapping[str, Any],
     others: Mapping[str, LazyTensor] | None = None,
-    dtype: WeightType = "f32",
+    weight_type: str = "f32",
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Writes config.json and the weights as `transformers` loads them.
 
-    `weights` are by our names; `others` go beside them under their own. `settings` are further fields of config.json.
-    Raises InputError if a value is too large for `dtype`.
+    `weights` are by our names; `others` go beside them under their own. `settings` are further fields of config.json;
+    `weight_type` is one of WEIGHT_TYPES. Raises InputError if a value is too large for it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    theirs = {
-        their_name(name): tensor.then(partial(reordered, name, config, ours=False)) for name, tensor in weights.items()
-    }
-    kind = _TYPES[dtype]
-    cast = {name: _cast(name, tensor, kind) for name, tensor in {**theirs, **(others or {})}.items()}
-    _write_shards(folder, cast, shard_bytes)
-    description = huggingface_description(config, architecture, str(kind).removeprefix("torch."))
+    dtype = WEIGHT_TYPES[weight_type]
+    written: dict[str, LazyTensor] = {}
+    for name, tensor in weights.items():
+        theirs = NAMES.theirs(name)
+        # Cast first: what is reordered is then the narrower copy.
+        written[theirs] = _cast(theirs, tensor, dtype).then(partial(reordered, name, config, ours=False))
+    written |= {name: _cast(name, tensor, dtype) for name, tensor in (others or {}).items()}
+    _write_shards(folder, written, shard_bytes)
+    description = huggingface_description(config, architecture, str(dtype).removeprefix("torch."))
     write_json(folder / CONFIG, description | dict(settings))
 
 

@@ -26,6 +26,7 @@ _REQUIRED = {
     "quantization_config": (None,),
 }
 _MISTRAL_WINDOW = 4096  # what transformers takes where a Mistral's config has no `sliding_window`
+_MISTRAL_KV_HEADS = 8  # or no `num_key_value_heads`
 
 
 def huggingface_config(folder: Path) -> ModelConfig:
@@ -38,7 +39,7 @@ def huggingface_config(folder: Path) -> ModelConfig:
             "dim": found["hidden_size"],
             "n_layers": found["num_hidden_layers"],
             "n_heads": found["num_attention_heads"],
-            "n_kv_heads": found.get("num_key_value_heads") or found["num_attention_heads"],
+            "n_kv_heads": found.get("num_key_value_heads", _kv_heads(found)) or found["num_attention_heads"],
             "vocab_size": found["vocab_size"],
             "ffn_dim": found["intermediate_size"],
             "norm_eps": found["rms_norm_eps"],
@@ -51,6 +52,11 @@ def huggingface_config(folder: Path) -> ModelConfig:
     if found.get("head_dim") is not None:
         values["head_dim"] = found["head_dim"]
     return parse(ModelConfig, values, str(path))
+
+
+def _kv_heads(found: Mapping[str, Any]) -> int | None:
+    """What transformers takes where a config has no `num_key_value_heads`; None: as many as query heads."""
+    return _MISTRAL_KV_HEADS if found.get("model_type") == "mistral" else None
 
 
 def _check_features(path: Path, found: Mapping[str, Any]) -> None:

@@ -25,11 +25,20 @@ from arriero.model.formats.release import Release
 from arriero.tokenizer import Tokenizer, tiktoken_file, tokenizer_from_file
 
 PARAMS, TOKENIZER = "params.json", "tokenizer.model"
+MOST_PARTS = 8  # that are written, as of Llama 2 70B; more are read
 _EMBEDDING, _OUTPUT = "tok_embeddings.weight", "output.weight"
 _BY_COLUMNS = ("wo.weight", "w2.weight")
 _IGNORED = "rope.freqs"  # the table of rotary frequencies, which the config says
 _FEATURES = ("moe_args", "vision_model", "quantization_args", "lora_args")
-_LLAMA31 = RopeScaling(kind="llama3", factor=8.0, original_max_seq_len=8192, low_freq_factor=1.0, high_freq_factor=4.0)
+# (dim, layers) of Llama 3.2's 1B and 3B. Their params.json is of Llama 3.1's form, but positions are scaled by 32: the
+# config.json that Meta released beside it says so, and transformers' converter decides by the version, too.
+_LLAMA32 = ((2048, 16), (3072, 28))
+
+
+def _scaling(dim: int, n_layers: int) -> RopeScaling:
+    """What `use_scaled_rope` stands for in a model of these sizes."""
+    factor = 32.0 if (dim, n_layers) in _LLAMA32 else 8.0
+    return RopeScaling(kind="llama3", factor=factor, original_max_seq_len=8192)
 
 
 def open_meta(folder: Path, tokenizer: Path | None = None) -> Release:
@@ -54,7 +63,8 @@ def meta_config(path: Path, parts: list[dict[str, LazyTensor]]) -> ModelConfig:
     """The config that `params.json` and the parts' shapes give. Raises InputError if they do not fit each other.
 
     The file names no context: it is Llama 3.1's where positions are scaled, else Llama 3's, Code Llama's or Llama 2's,
-    by the base of the positions.
+    by the base of the positions. A Llama 1 gets Llama 2's 4096 and was trained on 2048: its file can be that of a
+    Llama 2 (the first of which had its norm_eps of 1e-6, too).
     """
     found = read_json(path)
     for feature in _FEATURES:
@@ -76,7 +86,8 @@ def meta_config(path: Path, parts: list[dict[str, LazyTensor]]) -> ModelConfig:
         "max_seq_len": found.get("max_seq_len") or contexts.get(base, 4096),
     }
     if scaling:
-        values["rope_scaling"] = resolved(_LLAMA31) | {"factor": found.get("rope_scaling_factor") or _LLAMA31.factor}
+        usual = resolved(_scaling(values["dim"], values["n_layers"]))
+        values["rope_scaling"] = usual | {"factor": found.get("rope_scaling_factor") or usual["factor"]}
     config = parse(ModelConfig, values, str(path))
     _check_count(path.parent, config, parts)
     width = _first(path, parts, "layers.0.feed_forward.w1.weight").shape[0] * len(parts)
@@ -197,8 +208,12 @@ def _params(config: ModelConfig) -> dict[str, Any]:
     """`params.json`. Only what Llama 2's loader knows, where that says all: it refuses other fields."""
     if config.head_dim * config.n_heads != config.dim:
         raise InputError(f"Meta's format has no place for a head_dim ({config.head_dim}) other than dim / n_heads.")
-    if config.rope_scaling not in (None, _LLAMA31):
-        raise InputError("Meta's format has no place for scaled positions other than Llama 3.1's. Export to hf.")
+    usual = _scaling(config.dim, config.n_layers)
+    if config.rope_scaling not in (None, usual):
+        raise InputError(
+            "Meta's format has no place for scaled positions other than Llama 3.1's, by a factor of "
+            f"{usual.factor:g} in a model of this size. Export to hf."
+        )
     multiple, multiplier = config.multiple_of, config.ffn_dim_multiplier
     if llama_ffn_dim(config.dim, multiple, multiplier) != config.ffn_dim:
         # The rule rounds up to a multiple of ffn_dim; it must start from no more.
@@ -223,8 +238,8 @@ def _params(config: ModelConfig) -> dict[str, Any]:
 
 
 def _check_parts(config: ModelConfig, parts: int) -> None:
-    if not 1 <= parts <= 100:
-        raise InputError(f"parts is {parts}; it must be from 1 to 100.")
+    if not 1 <= parts <= MOST_PARTS:
+        raise InputError(f"parts is {parts}; it must be from 1 to {MOST_PARTS}.")
     for field in ("n_heads", "n_kv_heads", "ffn_dim", "vocab_size"):
         if getattr(config, field) % parts:
             raise InputError(f"{parts} parts do not divide {field}, which is {getattr(config, field)}. Choose fewer.")

@@ -13,7 +13,7 @@ from arriero.artifacts.files import write_json
 from arriero.containers import safetensors
 from arriero.containers.lazy import LazyTensor
 from arriero.model.config import LoraConfig, ModelConfig
-from arriero.model.formats.huggingface import reordered, their_name
+from arriero.model.formats.huggingface import NAMES, reordered
 
 
 def write_peft(
@@ -24,7 +24,7 @@ def write_peft(
     modules: set[str] = set()
     for name, tensor in adapters.items():
         layer, _, which = name.rpartition(".")
-        module = their_name(f"{layer}.weight").removesuffix(".weight")
+        module = NAMES.theirs(f"{layer}.weight").removesuffix(".weight")
         modules.add(module.rpartition(".")[2])
         theirs = f"base_model.model.{module}.{which.replace('_a', '_A').replace('_b', '_B')}.weight"
         change = partial(reordered, f"{layer}.weight", config, ours=False)

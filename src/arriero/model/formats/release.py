@@ -15,6 +15,7 @@ class Release:
 
     weights: by our names and in our order of rows, in the dtype that the file has them in (quantised ones as float32)
     chat_template: the model's own Jinja template; None if it brings none
+    stop_ids: tokens that it ends an answer with, besides those of its template and tokenizer
     """
 
     path: Path
@@ -22,3 +23,4 @@ class Release:
     weights: Mapping[str, LazyTensor]
     tokenizer: Tokenizer
     chat_template: JinjaTemplate | None = None
+    stop_ids: frozenset[int] = frozenset()
