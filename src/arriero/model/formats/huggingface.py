@@ -19,7 +19,7 @@ from arriero.errors import InputError
 from arriero.model.config import ModelConfig
 from arriero.model.formats.huggingface_config import CONFIG, huggingface_config, huggingface_description
 from arriero.model.formats.release import Release
-from arriero.tokenizer import template_from_huggingface, tokenizer_from_huggingface
+from arriero.tokenizer import from_huggingface
 
 _OUTER = {
     "model.embed_tokens.weight": "tok_embeddings.weight",
@@ -49,13 +49,9 @@ _TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 def open_huggingface(folder: Path) -> Release:
     """Raises InputError if a file is missing or damaged, or it is no Llama that is read here."""
     config = huggingface_config(folder)
-    return Release(
-        folder,
-        config,
-        huggingface_weights(folder, config),
-        tokenizer_from_huggingface(folder),
-        template_from_huggingface(folder),
-    )
+    weights = huggingface_weights(folder, config)
+    tokenizer, template = from_huggingface(folder)
+    return Release(folder, config, weights, tokenizer, template)
 
 
 def huggingface_weights(folder: Path, config: ModelConfig) -> dict[str, LazyTensor]:
