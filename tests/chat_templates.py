@@ -41,6 +41,21 @@ LLAMA3 = (
     "{% endif %}{{ content }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
+# As DeepSeek's: the roles are tokens that are not special, so that text yields them, too.
+ROLES = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '<｜User｜>' + message['content'] }}{% elif message['role'] == 'system' %}{{ message['content'] }}{% else %}"
+    "{{ '<｜Assistant｜>' + message['content'] + eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<｜Assistant｜>' }}{% endif %}"
+)
+# Vicuna's: the roles are plain words.
+VICUNA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] + ' ' }}{% else %}"
+    "{{ 'A chat with an assistant. ' }}{% endif %}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ 'USER: ' + message['content'] + ' ' }}{% elif message['role'] == 'assistant' %}"
+    "{{ 'ASSISTANT: ' + message['content'] + eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
 # As Qwen's and DeepSeek's do, it cuts the reasoning out of earlier answers.
 REASONING = (
     "{% for message in messages %}{% set content = message['content'] %}"

@@ -169,7 +169,7 @@ def test_the_chat_format_of_a_users_model_is_found(own: Path, capsys: pytest.Cap
         (own / "mine.toml").unlink()
     byte_level_model(own / "neither", [])
     assert init(own, "--model", str(own / "neither")) == 2
-    assert "fits neither chat format: chatml needs" in capsys.readouterr().err
+    assert "has the control tokens of no chat format of ours" in capsys.readouterr().err
     assert not (own / "mine.toml").exists()
     described = own / "neither" / "tokenizer_config.json"
     template = (

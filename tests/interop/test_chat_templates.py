@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 import chat_templates
 from arriero.containers.gguf import GgufFile
 from arriero.dialogue import Dialogue, Message, Role
+from arriero.tokenizer import LLAMA3 as LLAMA3_TEMPLATE
 from arriero.tokenizer import ChatFormat, JinjaTemplate, Tokenizer, template_from_gguf, tokenizer_from_gguf
 from arriero.tokenizer.bpe import ByteLevelTokenizer
 from arriero.tokenizer.sentencepiece import CONTROL, SentencePieceTokenizer, extended
@@ -29,6 +30,7 @@ KINDS = {  # whether there may be a system message
     "smollm2 with zephyr's": True,
     "reasoning": True,
     "llama3": True,
+    "llama3 without a template": True,
     "llama2": True,
     "llama2 with zephyr's": True,
     "tinyllama": True,
@@ -53,13 +55,15 @@ def bound(kind: str, request: pytest.FixtureRequest) -> ChatFormat:
     def own(tokenizer: Tokenizer, text: str, names: dict[str, str], *, space: bool = True) -> ChatFormat:
         return ChatFormat("template", tokenizer, template=JinjaTemplate(text, names, space))
 
-    if kind in ("smollm2", "smollm2 with zephyr's", "reasoning", "llama3"):
+    if kind in ("smollm2", "smollm2 with zephyr's", "reasoning", "llama3", "llama3 without a template"):
         file: GgufFile = request.getfixturevalue("smollm2_file")
         smollm2 = tokenizer_from_gguf(file)
         if kind == "smollm2":
             found = template_from_gguf(file)
             assert found == JinjaTemplate(chat_templates.SMOLLM2, CHATML)
             return ChatFormat("template", smollm2, template=found)
+        if kind == "llama3 without a template":
+            return own(llama3_tokenizer(smollm2), LLAMA3_TEMPLATE.text, dict(LLAMA3_TEMPLATE.names))
         if kind == "llama3":
             names = {"bos_token": LLAMA3[0], "eos_token": LLAMA3[3]}
             return own(llama3_tokenizer(smollm2), chat_templates.LLAMA3, names)

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer as JsonTokenizer
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from arriero.containers.gguf import GgufFile
 from arriero.dialogue import Dialogue, Role, first_user
@@ -18,8 +18,9 @@ from arriero.tokenizer import (
     ChatFormat,
     Tokenizer,
     export_huggingface_tokenizer,
+    from_huggingface,
+    save_tokenizer,
     tokenizer_from_gguf,
-    tokenizer_from_huggingface,
 )
 from arriero.tokenizer.sentencepiece import SentencePieceTokenizer
 from reference_tokenizer import exported, plain_ids, template_ids
@@ -211,7 +212,7 @@ def test_a_tokenizer_json_of_sentencepieces_kind_gives_the_ids_of_the_tokenizers
     original: SentencePieceTokenizer = request.getfixturevalue(vocabulary)
     export_huggingface_tokenizer(ChatFormat("llama2", original), tmp_path)
     (tmp_path / "tokenizer.model").unlink()
-    found = tokenizer_from_huggingface(tmp_path)
+    found = from_huggingface(tmp_path)[0]
     assert isinstance(found, SentencePieceTokenizer)
     assert (found.control, found.bos_id, found.eos_id) == (original.control, original.bos_id, original.eos_id)
     reference = JsonTokenizer.from_file(str(tmp_path / "tokenizer.json"))
@@ -220,6 +221,19 @@ def test_a_tokenizer_json_of_sentencepieces_kind_gives_the_ids_of_the_tokenizers
     ids = found.encode_batch(texts)
     assert ids == original.encode_batch(texts)
     assert ids == [encoding.ids for encoding in reference.encode_batch(texts, add_special_tokens=False)]
+
+
+@pytest.mark.parametrize("vocabulary", ["llama2", "mistral"])
+def test_a_saved_tokenizer_gives_sentencepiece_and_transformers_the_same_ids(
+    vocabulary: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    tokenizer: SentencePieceTokenizer = request.getfixturevalue(vocabulary)
+    save_tokenizer(tokenizer, tmp_path)
+    reference = SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"))
+    for text in (*SAMPLES, *(text for text in random_strings(1_000) if not set(tokenizer.control) & {text})):
+        assert tokenizer.encode(text) == reference.encode(text) == plain_ids(theirs, text)
+    assert theirs("a")["input_ids"] == [1, *tokenizer.encode("a")]
 
 
 @pytest.mark.parametrize("vocabulary", ["llama2", "mistral", "smollm2"])

@@ -1,6 +1,7 @@
 """A `tokenizer.json` of SentencePiece's kind: the same ids, or a refusal of what SentencePiece cannot do."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer as JsonTokenizer
 
 from arriero.dialogue import first_user
@@ -16,12 +18,11 @@ from arriero.tokenizer import (
     ChatFormat,
     JinjaTemplate,
     export_huggingface_tokenizer,
-    template_from_huggingface,
-    tokenizer_from_huggingface,
+    from_huggingface,
 )
 from arriero.tokenizer.bpe import ByteLevelTokenizer
-from arriero.tokenizer.sentencepiece import CONTROL, SentencePieceTokenizer, extended
-from arriero.tokenizer.sentencepiece_json import sentencepiece_from_json
+from arriero.tokenizer.sentencepiece import CONTROL, LITERAL, NORMAL, SentencePieceTokenizer, build_model, extended
+from arriero.tokenizer.sentencepiece_json import sentencepiece_from_json, sentencepiece_json
 
 Spec = dict[str, Any]
 ZEPHYR = JinjaTemplate("{% for m in messages %}{{ m.content + eos_token }}{% endfor %}", {"eos_token": "</s>"}, False)
@@ -91,7 +92,7 @@ UNREADABLE: dict[str, tuple[Callable[[Spec], object], str]] = {
         "prepares text in a way",
     ),
     "nfkc": (lambda s: s.update(normalizer={"type": "NFKC"}), "prepares text in a way"),
-    "literal": (lambda s: s["added_tokens"][-1].update(special=False), "added tokens that are text, as '</s>'"),
+    "literal": (lambda s: s["added_tokens"][-1].update(special=False, rstrip=True), "takes the space around"),
     "gap": (lambda s: s["model"]["vocab"].update(extra=5000), "without a gap"),
     "long": (lambda s: s["model"]["vocab"].update({"a" * 10**7: len(s["model"]["vocab"])}), "a piece of 10000000 char"),
     "unknown": (lambda s: s["model"].update(unk_token=None), "no unk_token"),
@@ -118,14 +119,63 @@ def test_tokens_that_were_added_to_a_sentencepiece_model(
     more = SentencePieceTokenizer(extended(model, pieces=[(name, CONTROL) for name in names]))
     export_huggingface_tokenizer(ChatFormat("chatml", more), tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(model)
-    found = tokenizer_from_huggingface(tmp_path)
+    found = from_huggingface(tmp_path)[0]
     assert found.control == more.control == {**sentencepiece_tokenizer.control, names[0]: 600, names[1]: 601}
     (tmp_path / "tokenizer.model").unlink()
-    alone = tokenizer_from_huggingface(tmp_path)
+    alone = from_huggingface(tmp_path)[0]
     assert (alone.control, alone.bos_id, alone.eos_id) == (found.control, 1, 2)
     text = "def f(): <|im_start|>"
     assert found.encode(text) == alone.encode(text) == sentencepiece_tokenizer.encode(text)
     assert ChatFormat("chatml", alone).end_of_turn_id == 601
+
+
+LITERALS = ["<|role|>", "<table>"]
+
+
+@pytest.fixture(scope="module")
+def with_literals(sentencepiece_model: bytes) -> SentencePieceTokenizer:
+    return SentencePieceTokenizer(extended(sentencepiece_model, pieces=[(name, LITERAL) for name in LITERALS]))
+
+
+@given(parts=st.lists(st.sampled_from([*LITERALS, "<|role", " ", "a", "self.", "</s>", "\n"]), max_size=8))
+def test_literal_tokens_come_from_text_in_both_forms(with_literals: SentencePieceTokenizer, parts: list[str]) -> None:
+    text = "".join(parts)
+    written = sentencepiece_json(with_literals)
+    found = SentencePieceTokenizer(sentencepiece_from_json(json.loads(written), "<s>", "</s>"))
+    assert found.literal == with_literals.literal == {"<|role|>": 600, "<table>": 601}
+    reference = JsonTokenizer.from_str(written.decode())
+    reference.encode_special_tokens = True
+    ids = with_literals.encode(text)
+    assert ids == SentencePieceProcessor(model_proto=with_literals.files()["tokenizer.model"]).encode(text)
+    assert ids == found.encode(text) == reference.encode(text, add_special_tokens=False).ids
+
+
+def test_what_is_added_later_is_text_unless_it_is_special(
+    with_literals: SentencePieceTokenizer, sentencepiece_model: bytes, tmp_path: Path
+) -> None:
+    """With `tokenizer.model` and without it."""
+    (tmp_path / "tokenizer.json").write_bytes(sentencepiece_json(with_literals))
+    alone = from_huggingface(tmp_path)[0]
+    (tmp_path / "tokenizer.model").write_bytes(sentencepiece_model)
+    beside = from_huggingface(tmp_path)[0]
+    assert alone.literal == beside.literal == with_literals.literal
+    assert alone.control == beside.control == with_literals.control
+    spec = json.loads((tmp_path / "tokenizer.json").read_text())
+    spec["added_tokens"][-1]["lstrip"] = True
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spec))
+    for _ in range(2):
+        with pytest.raises(InputError, match="text that takes the space around it"):
+            from_huggingface(tmp_path)
+        (tmp_path / "tokenizer.model").unlink(missing_ok=True)
+
+
+def test_a_long_piece_is_refused_at_once(sentencepiece_tokenizer: SentencePieceTokenizer) -> None:
+    names, scores, kinds = map(list, zip(*sentencepiece_tokenizer.scored_pieces(), strict=True))
+    long = SentencePieceTokenizer(build_model([*names, "a" * 200_000], [*scores, 0.0], [*kinds, NORMAL]))
+    started = time.process_time()
+    with pytest.raises(InputError, match="a piece of 200000 characters"):
+        sentencepiece_json(long)
+    assert time.process_time() - started < 0.5
 
 
 def test_the_template_knows_where_a_space_goes_in_front(
@@ -134,9 +184,9 @@ def test_the_template_knows_where_a_space_goes_in_front(
     first = ChatFormat("template", sentencepiece_tokenizer, template=ZEPHYR)
     export_huggingface_tokenizer(first, tmp_path)
     names = {"bos_token": "<s>", "eos_token": "</s>"}
-    assert template_from_huggingface(tmp_path) == JinjaTemplate(ZEPHYR.text, names, space_after_control=False)
+    assert from_huggingface(tmp_path)[1] == JinjaTemplate(ZEPHYR.text, names, space_after_control=False)
     (tmp_path / "chat_template.jinja").write_text("other")
-    found = template_from_huggingface(tmp_path)
+    found = from_huggingface(tmp_path)[1]
     assert found is not None
     assert found.text == "other"
     always = ChatFormat("template", sentencepiece_tokenizer, template=JinjaTemplate(ZEPHYR.text, names))
@@ -166,4 +216,4 @@ def test_bos_of_a_byte_level_tokenizer(byte_level_tokenizer: ByteLevelTokenizer,
     ):
         (tmp_path / "tokenizer.json").write_text(json.dumps(spec | {"post_processor": processor}))
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | more))
-        assert tokenizer_from_huggingface(tmp_path).bos_id == expected
+        assert from_huggingface(tmp_path)[0].bos_id == expected

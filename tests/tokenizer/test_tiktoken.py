@@ -121,8 +121,9 @@ BYTES = [bytes([byte]) for byte in range(256)]
         (file_of(BYTES) + b"YWI= " + b"9" * 5000 + b"\n", "line 257, .* is not a token"),
         (file_of(BYTES) + b"YW*I= 256\n", "line 257, .* is not a token"),
         (file_of(BYTES) + b"\n", "line 257, .* is not a token"),
-        (file_of([*BYTES, b"a" * 257]), "line 257 has a token of 257 bytes"),
-        (b"QQ== 0\n" + bytes(1 << 24), "more than 16777216 bytes"),
+        (file_of([*BYTES, b"a" * 129]), "line 257 has a token of 129 bytes"),
+        (file_of(BYTES) + b"\n" * (4 << 20), "the most read of Llama 3's kind"),
+        (b"QQ== 0\n" + bytes(1 << 24), "8388608 are the most read"),
         (b"\x0a\x07", "cannot be read as SentencePiece"),
     ],
 )

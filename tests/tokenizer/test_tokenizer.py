@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+from tokenizers import Tokenizer as JsonTokenizer
 
 from arriero.containers.gguf import GgufFile
 from arriero.errors import ArtifactError, InputError
-from arriero.tokenizer import Tokenizer, load_tokenizer, save_tokenizer, tokenizer_from_gguf, tokenizer_from_huggingface
+from arriero.tokenizer import Tokenizer, from_huggingface, load_tokenizer, save_tokenizer, tokenizer_from_gguf
 from arriero.tokenizer.bpe import ByteLevelTokenizer
 from arriero.tokenizer.sentencepiece import SentencePieceTokenizer, build_model
 
@@ -145,6 +146,24 @@ def test_saved_and_loaded(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 
 
+@given(text=TEXTS)
+def test_a_saved_tokenizer_is_read_by_sentencepiece_and_by_transformers(
+    sentencepiece_tokenizer: SentencePieceTokenizer, saved: Path, text: str
+) -> None:
+    reference = SentencePieceProcessor(model_file=str(saved / "tokenizer.model"))
+    library = JsonTokenizer.from_file(str(saved / "tokenizer.json"))
+    library.encode_special_tokens = True  # else it takes a control token's name for the token
+    ids = sentencepiece_tokenizer.encode(text)
+    assert ids == reference.encode(text) == library.encode(text, add_special_tokens=False).ids
+
+
+@pytest.fixture(scope="module")
+def saved(sentencepiece_tokenizer: SentencePieceTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    save_tokenizer(sentencepiece_tokenizer, folder)
+    return folder
+
+
 def test_damaged_folders(tokenizer: Tokenizer, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="holds no tokenizer"):
         load_tokenizer(tmp_path)
@@ -222,13 +241,13 @@ def test_another_splitting_is_refused(byte_level_tokenizer: ByteLevelTokenizer) 
 
 def test_from_a_hugging_face_folder(tokenizer: Tokenizer, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no tokenizer"):
-        tokenizer_from_huggingface(tmp_path)
+        from_huggingface(tmp_path)
     for name, data in tokenizer.files().items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "tokenizer_config.json").write_text(
         '{"eos_token": {"content": "<|im_end|>"}, "bos_token": "<|im_start|>"}'
     )
-    found = tokenizer_from_huggingface(tmp_path)
+    found = from_huggingface(tmp_path)[0]
     assert (found.bos_id, found.eos_id) == (tokenizer.bos_id, tokenizer.eos_id)
     assert found.encode("a b 12") == tokenizer.encode("a b 12")
 

@@ -49,18 +49,31 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
-# The largest JSON file that belongs to a model, a tokenizer of 256,000 tokens, has 35 MB.
-MOST_JSON_BYTES = 64 << 20
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """A whole file. Raises InputError naming it if it is missing, unreadable, or larger than `most_bytes`."""
+    if not path.is_file():  # or a folder, or a pipe, which would never end
+        raise InputError(f"There is no file {path}.")
+    try:
+        with path.open("rb") as file:
+            data = file.read(most_bytes + 1)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    if len(data) > most_bytes:
+        raise InputError(f"{path} has {path.stat().st_size} bytes; {most_bytes} are the most read of such a file.")
+    return data
+
+
+# Llama 3's tokenizer.json has 17 MB and a million values. Python takes 60 bytes and more for each.
+MOST_JSON_BYTES, MOST_JSON_VALUES = 32 << 20, 1 << 22
 
 
 def read_json(path: Path, *, most_bytes: int = MOST_JSON_BYTES) -> Any:
-    """Raises InputError naming the file if it is missing, larger than `most_bytes`, or not JSON."""
-    if not path.is_file():  # or a folder, or a pipe, which would never end
-        raise InputError(f"There is no file {path}.")
-    if path.stat().st_size > most_bytes:
-        raise InputError(f"{path} has {path.stat().st_size} bytes; {most_bytes} are the most read of such a file.")
+    """Raises InputError naming the file if it is missing, larger than `most_bytes` or in its values, or not JSON."""
+    data = read_bytes(path, most_bytes)
+    if sum(map(data.count, (b",", b"[", b"{"))) > MOST_JSON_VALUES:
+        raise InputError(f"{path} holds more than {MOST_JSON_VALUES} values, which are the most read of such a file.")
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}.") from None
 

@@ -17,7 +17,7 @@ from arriero.model.formats import llama2c, meta
 from arriero.model.formats.gguf import open_gguf
 from arriero.model.formats.huggingface import open_huggingface
 from arriero.model.formats.release import Release
-from arriero.tokenizer import ChatFormat, save_chat_format, save_tokenizer
+from arriero.tokenizer import LLAMA3, LLAMA3_CONTROL, ChatFormat, Tokenizer, fitting, save_chat_format, save_tokenizer
 
 
 @config
@@ -33,7 +33,9 @@ class ImportConfig:
         None, "a tokenizer file, where a Meta or llama2.c model does not bring its own"
     )
     chat_format: Literal["own", "llama2", "chatml"] = setting(
-        "own", "the chat format: the model's own (its Jinja template; llama2 if it brings none), or one of ours"
+        "own",
+        "the chat format: the model's own (its Jinja template; if it brings none, Llama 3's or llama2, whichever its "
+        "tokenizer is made for), or one of ours",
     )
 
     max_seq_len: int | None = setting(
@@ -164,23 +166,34 @@ def _check_weights(release: Release) -> None:
 
 
 def chat_format_of(release: Release, name: str) -> ChatFormat:
-    """The chat format `name`, or the model's "own": its template, or llama2 where it brings none.
+    """The chat format `name`, or the model's "own": its template, or where it brings none Llama 3's or Llama 2's.
 
     Raises InputError if the model's tokenizer lacks what the format needs, or its template cannot be used.
     """
-    stop_ids = release.stop_ids
-    if name != "own":
-        return ChatFormat(name, release.tokenizer, more_stop_ids=stop_ids)
+    tokenizer, template, stop_ids = release.tokenizer, release.chat_template, release.stop_ids
     with at(str(release.path)):
-        if release.chat_template is not None:
-            template = release.chat_template
-            return ChatFormat("template", release.tokenizer, template=template, more_stop_ids=stop_ids)
-        if release.tokenizer.bos_id is not None and release.tokenizer.leading_space:
-            return ChatFormat("llama2", release.tokenizer, more_stop_ids=stop_ids)
+        if name != "own":
+            return ChatFormat(name, tokenizer, more_stop_ids=stop_ids)
+        if template is None and tokenizer.control.keys() >= LLAMA3_CONTROL:
+            template = LLAMA3
+        if template is not None:
+            return ChatFormat("template", tokenizer, template=template, more_stop_ids=stop_ids)
+        fits = fitting(tokenizer)
+        if fits == "llama2":
+            return ChatFormat(fits, tokenizer, more_stop_ids=stop_ids)
         raise InputError(
-            "The model brings no chat template, and its tokenizer is not Llama 2's. Set chat_format to chatml if it "
-            "has the control tokens <|im_start|> and <|im_end|>, or choose a model that brings a template."
+            "The model brings no chat template, and its tokenizer is neither Llama 2's nor Llama 3's. "
+            + (f"Set chat_format to {fits}, whose control tokens it has." if fits else _no_format(tokenizer))
         )
+
+
+def _no_format(tokenizer: Tokenizer) -> str:
+    names = ", ".join(sorted(tokenizer.control)[:5]) or "none"
+    return (
+        f"It has the control tokens of no chat format of ours (it has {names}). Choose the chat version of the model, "
+        "or write a template that ends each answer with a control token into a file chat_template.jinja in its Hugging "
+        "Face folder, and import that folder."
+    )
 
 
 def run(config: ImportConfig, _inputs: Inputs, context: StageContext) -> dict[str, Any]:

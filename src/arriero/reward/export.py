@@ -64,17 +64,15 @@ def padding(chat_format: ChatFormat) -> str:
     The one that ends documents, if another one ends turns (SmolLM2), else the first (Llama 2: <unk>).
     """
     tokenizer = chat_format.tokenizer
-    names = {token: name for name, token in tokenizer.control.items()}
-    for token in (tokenizer.eos_id, *sorted(names)):
+    for token in (tokenizer.eos_id, *sorted(tokenizer.names)):
         if token != chat_format.end_of_turn_id:
-            return names[token]
+            return tokenizer.names[token]
     raise InputError("The tokenizer has no control token to pad with but the one that ends a turn.")
 
 
 def scored_template(chat_format: ChatFormat) -> str:
     """The chat format's template, cut behind the last end-of-turn token."""
-    names = {token: name for name, token in chat_format.tokenizer.control.items()}
-    end = names[chat_format.end_of_turn_id]
+    end = chat_format.tokenizer.names[chat_format.end_of_turn_id]
     return (
         "{%- set rendered -%}"
         + chat_format.jinja()

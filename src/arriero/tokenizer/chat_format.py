@@ -3,8 +3,9 @@
 llama2 (RECIPE section 11): every finished turn is BOS + "[INST] {user} [/INST] {answer} " + EOS; the system text opens
 the first user message; contents are stripped. The tags are plain text, so user text that holds them is refused.
 chatml (SmolLM2's own): "<|im_start|>{role}\\n{content}<|im_end|>\\n" with control tokens, which no text can yield.
-template: the model's own Jinja template (`chat_template.py`); no text can yield its control tokens, and a user's text
-that holds a tag which it writes as plain text is refused.
+template: the model's own Jinja template (`chat_template.py`); no text can yield its control tokens, nor those that it
+writes for roles and that a text could yield. A text of user or system that holds a tag which it writes in plain text is
+refused.
 
 The answer is encoded apart from the prompt, as a model meets it when it continues the prompt. Only an answer that
 starts with white space could have other ids if prompt and answer were encoded together.
@@ -47,6 +48,10 @@ class Rendered:
 class ChatFormat:
     """A chat format bound to a tokenizer.
 
+    No message makes a control token, nor a token for a role that a template writes. Tags in plain text ("[INST]",
+    "USER:") are no tokens of their own: where they are distinctive, a sign and three characters at least, texts of user
+    and system that hold them are refused, as written and no other spelling; an assistant's text may hold them.
+
     stop_ids: the ids that end an answer when sampling
     end_of_turn_id: the one of them that ends each answer in `render`
     Raises InputError if the name is unknown or the tokenizer lacks the control tokens that the format needs.
@@ -73,19 +78,21 @@ class ChatFormat:
         self._template: ChatTemplate | None = None
         if name == "template":
             if template is None:
-                raise InputError("The chat format template needs a Jinja template; use chatml or llama2.")
+                raise InputError(f"The chat format template needs a Jinja template. {_advice(tokenizer)}")
             self._template = ChatTemplate(template, tokenizer)
             self.end_of_turn_id = self._template.end_of_turn_id
         elif name == "llama2":
             if tokenizer.bos_id is None or not tokenizer.leading_space:
-                raise InputError("The chat format llama2 needs a SentencePiece tokenizer with BOS; use chatml.")
+                raise InputError(
+                    f"The chat format llama2 needs a SentencePiece tokenizer with BOS. {_advice(tokenizer)}"
+                )
             self.end_of_turn_id = tokenizer.eos_id
         else:
             missing = [token for token in (_TURN_START, _TURN_END) if token not in tokenizer.control]
             if missing:
                 raise InputError(
                     f"The chat format chatml needs the control tokens {_TURN_START} and {_TURN_END}; the tokenizer "
-                    f"lacks {', '.join(missing)}. Use llama2."
+                    f"lacks {', '.join(missing)}. {_advice(tokenizer)}"
                 )
             self.end_of_turn_id = tokenizer.control[_TURN_END]
         self.stop_ids = frozenset({self.end_of_turn_id, tokenizer.eos_id, *more_stop_ids})
@@ -158,7 +165,7 @@ class ChatFormat:
 
     def token_names(self) -> dict[str, str]:
         """What `jinja` means by `bos_token` and `eos_token`."""
-        names = {token: name for name, token in self.tokenizer.control.items()}
+        names = self.tokenizer.names
         begin = {} if self.tokenizer.bos_id is None else {"bos_token": names[self.tokenizer.bos_id]}
         own = {} if self._template is None else self._template.source.names
         return begin | {"eos_token": names[self.end_of_turn_id]} | dict(own)
@@ -173,6 +180,18 @@ class ChatFormat:
         more = sorted(self.stop_ids - {self.end_of_turn_id, self.tokenizer.eos_id})
         further = {"more_stop_ids": more} if more else {}
         return {"name": self.name, "default_system": self.default_system} | template | further
+
+
+def fitting(tokenizer: Tokenizer) -> str | None:
+    """The format of ours whose control tokens the tokenizer has; None if it has those of none."""
+    if tokenizer.bos_id is not None and tokenizer.leading_space:
+        return "llama2"
+    return "chatml" if {_TURN_START, _TURN_END} <= tokenizer.control.keys() else None
+
+
+def _advice(tokenizer: Tokenizer) -> str:
+    fits = fitting(tokenizer)
+    return f"Use {fits}." if fits else "Use the model's own (chat_format = own)."
 
 
 def _add(out: Rendered, ids: list[int], counts: bool) -> None:

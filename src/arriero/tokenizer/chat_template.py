@@ -5,6 +5,10 @@ the template is rendered with a placeholder (a private-use character) in every m
 own leading and trailing white space. Control tokens are looked for in that text, which holds nothing of what the
 messages say; then the messages are filled in, and the text between two control tokens is encoded as plain text.
 
+Some vocabularies hold the names of roles as tokens that a text yields (`Tokenizer.literal`). Those that the template
+writes are structure, too: a dialogue is refused if its messages add one. What a template writes in plain text before a
+message ("USER:") is made of tokens that any text has; it is refused in the messages of user and system alone.
+
 A template that looks into the messages (DeepSeek's and Qwen's cut what comes before `</think>` out of earlier answers)
 writes something else with the messages themselves. That text is taken if it has the same control tokens in the same
 order and no message holds the name of one; otherwise the dialogue is refused.
@@ -13,6 +17,7 @@ As in the other formats, an answer is encoded apart from the prompt that it cont
 control token after it, and both count in the loss.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +26,12 @@ from itertools import islice, zip_longest
 from arriero.dialogue import Message, Role
 from arriero.errors import InputError
 from arriero.tokenizer.jinja_template import JinjaTemplate
-from arriero.tokenizer.template_process import TEMPLATES, Conversation
+from arriero.tokenizer.template_process import REMEDY, TEMPLATES, Conversation
 from arriero.tokenizer.tokenizer import Tokenizer
 
 _PRIVATE_USE = (range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
-_REMEDY = "Use another chat_format (chatml, llama2), or another template."
 _TAG = re.compile(r"<\|\w+\|>|\[/?[A-Z_]+\]|<</?SYS>>")
+_SHORTEST_TAG = 3  # characters: "Q:" stands in front of much that is no role
 _PROBE = (
     Message(Role.USER, "One?"),
     Message(Role.ASSISTANT, "Two."),
@@ -50,7 +55,7 @@ class ChatTemplate:
     """A template bound to a tokenizer.
 
     source: the template
-    tags: what it writes as plain text and a user's text could forge, as "[INST]" or "<|user|>", sorted
+    tags: what it writes as text and a user's text could forge, as "[INST]", "<|user|>" or "USER:", sorted
     end_of_turn_id: the control token that it puts after an answer
     Raises InputError if it is broken, or its prompts do not lead to its answers; every method does so if the template
     refuses a dialogue.
@@ -63,7 +68,12 @@ class ChatTemplate:
         found = [name for name in tokenizer.control if not any(character.isspace() for character in name)]
         self._control = re.compile("|".join(map(re.escape, sorted(found, key=len, reverse=True))) or r"(?!)")
         self._used = set(source.text).union(*tokenizer.control)
-        self.tags = sorted(set(_TAG.findall(source.text)) - set(tokenizer.control))
+        shown = self._shown()
+        names = {name.strip() for name in tokenizer.literal if _distinctive(name.strip())}
+        self._roles = {name for name in names if any(name in part for parts in shown for part in parts)}
+        lines = [part.strip().rpartition("\n")[2] for parts in shown for part in parts[:-1]]
+        tags = {name for name in names if name in source.text} | {line for line in lines if _distinctive(line)}
+        self.tags = sorted((self._roles | tags).union(_TAG.findall(source.text)) - set(tokenizer.control))
         self._gap = self._find_gap()
         self.end_of_turn_id = [ids[-1] for ids, counts in self.pieces(_PROBE) if counts][-1]
 
@@ -78,9 +88,18 @@ class ChatTemplate:
             if not same or starts.get(last, (-1,))[0] != length or whole.texts[last][:length] != prompt.texts[-1]:
                 raise InputError(
                     "The model's chat template writes an answer's prompt otherwise when the answer is there, so that "
-                    f"a model would be trained on what it never meets. {_REMEDY}"
+                    f"a model would be trained on what it never meets. {REMEDY}"
                 )
         return list(self._encoded(whole, starts))
+
+    def _shown(self) -> list[list[str]]:
+        """What the template writes between two control tokens, parted where messages stand in it."""
+        mark = next(self._free(()))
+        turns = tuple((str(message.role), mark) for message in _PROBE)
+        written = self._render([Conversation(turns, False)])
+        with contextlib.suppress(InputError):  # some refuse a system message
+            written += self._render([Conversation((("system", mark), *turns), False)])
+        return [between.split(mark) for text in written for between in self._cut(text).texts]
 
     def _find_gap(self) -> str:
         """The white space that the template puts between an opened answer and the answer's text."""
@@ -95,7 +114,7 @@ class ChatTemplate:
         if mark not in whole or not whole.startswith(prompt) or gap.strip():
             raise InputError(
                 "The model's chat template opens an answer (add_generation_prompt) otherwise than it writes one: the "
-                f"prompt is {prompt!r:.200}, with an answer it is {whole!r:.200}. {_REMEDY}"
+                f"prompt is {prompt!r:.200}, with an answer it is {whole!r:.200}. {REMEDY}"
             )
         return gap
 
@@ -120,17 +139,26 @@ class ChatTemplate:
         return whole, self._starts(whole, self._cut(found[-1]), messages, marks, cores)
 
     def _filled(self, written: str, opaque: _Text, cores: Mapping[int, str], contents: Sequence[str]) -> _Text:
-        """The opaque text with the messages in it; `written` if that differs and is as certain."""
-        filled = _Text([text.translate(cores) for text in opaque.texts], opaque.names)
-        if str(filled) == written:
-            return filled
-        read = self._cut(written)
-        if read.names != opaque.names or any(self._control.search(content) for content in contents):
-            raise InputError(
-                "The model's chat template writes other text for what a message says, so that its control tokens are "
-                f"not certain; the dialogue starts with {contents[0]!r:.80}. Shorten or reword it, or {_REMEDY.lower()}"
-            )
-        return read
+        """The opaque text with the messages in it; `written` if that differs and is as certain.
+
+        Raises InputError if it is not, or the messages add a role's token.
+        """
+        whole = _Text([text.translate(cores) for text in opaque.texts], opaque.names)
+        if str(whole) != written:
+            whole = self._cut(written)
+            if whole.names != opaque.names or any(self._control.search(content) for content in contents):
+                raise InputError(
+                    "The model's chat template writes other text for what a message says, so that its control tokens "
+                    f"are not certain; the dialogue starts with {contents[0]!r:.80}. Shorten or reword it, or "
+                    f"{REMEDY[0].lower()}{REMEDY[1:]}"
+                )
+        for name in self._roles:
+            if str(whole).count(name) != str(opaque).count(name):
+                raise InputError(
+                    f"A message makes the chat template's own token {name}; the dialogue starts with "
+                    f"{contents[0]!r:.80}. Remove it."
+                )
+        return whole
 
     def _starts(
         self, whole: _Text, bare: _Text, messages: Sequence[Message], marks: Sequence[str], cores: Mapping[int, str]
@@ -145,12 +173,12 @@ class ChatTemplate:
             if not certain or not whole.texts[holding[0]].startswith(before):
                 raise InputError(
                     f"The model's chat template leaves it open where the answer {message.content!r:.80} starts: it "
-                    f"drops, repeats or changes answers. {_REMEDY}"
+                    f"drops, repeats or changes answers. {REMEDY}"
                 )
             if holding[0] == len(bare.names):
                 raise InputError(
                     "The model's chat template puts no control token of the tokenizer after an answer, so that a model "
-                    f"could not end one. {_REMEDY}"
+                    f"could not end one. {REMEDY}"
                 )
             starts[holding[0]] = (len(before.removesuffix(self._gap)), message.trained)
         return starts
@@ -175,6 +203,12 @@ class ChatTemplate:
 
     def _cut(self, text: str) -> _Text:
         return _Text(self._control.split(text), self._control.findall(text))
+
+
+def _distinctive(text: str) -> bool:
+    """Whether a text is seldom met but as a tag: it has a sign as well as a letter or digit."""
+    signs = any(not (character.isalnum() or character.isspace()) for character in text)
+    return len(text) >= _SHORTEST_TAG and signs and any(map(str.isalnum, text))
 
 
 def _parted(content: str) -> tuple[str, str, str]:

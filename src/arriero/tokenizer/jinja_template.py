@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arriero.artifacts.files import read_json
+from arriero.artifacts.files import read_bytes, read_json
 from arriero.containers.gguf import GgufFile
 from arriero.errors import InputError
 
 _NAMED = ("bos_token", "eos_token")
+_MOST_BYTES = 2 << 20  # of the settings or a template; Llama 3.1's have 56 kB
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,17 @@ class JinjaTemplate:
     space_after_control: bool = True
 
 
+# Llama 3's chats without the date and tools of later templates: `ChatFormat` in llama3/tokenizer.py of Meta's release.
+LLAMA3 = JinjaTemplate(
+    "{{- bos_token -}}{%- for message in messages -%}"
+    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim -}}"
+    "{{- '<|eot_id|>' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' -}}{%- endif -%}",
+    {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"},
+)
+LLAMA3_CONTROL = frozenset({"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"})
+
+
 def template_from_gguf(file: GgufFile) -> JinjaTemplate | None:
     """The template in the file's metadata; None if it has none."""
     text = file.metadata.get("tokenizer.chat_template")
@@ -38,15 +50,16 @@ def template_from_gguf(file: GgufFile) -> JinjaTemplate | None:
     return JinjaTemplate(text, names)
 
 
-def template_from_huggingface(folder: Path) -> JinjaTemplate | None:
+def template_from_huggingface(
+    folder: Path, tokenizer_json: Mapping[str, Any], settings: Mapping[str, Any]
+) -> JinjaTemplate | None:
     """The template, which lies in a file of its own or in the tokenizer's settings; None if there is none.
 
     Raises InputError if a file is damaged.
     """
-    settings = _read(folder / "tokenizer_config.json")
     own = folder / "chat_template.jinja"
     try:
-        text = own.read_text(encoding="utf-8") if own.is_file() else settings.get("chat_template")
+        text = read_bytes(own, _MOST_BYTES).decode("utf-8") if own.is_file() else settings.get("chat_template")
     except UnicodeDecodeError as error:
         raise InputError(f"{own} is not UTF-8: {error}. Fetch it again.") from None
     if isinstance(text, list):  # several by name
@@ -54,18 +67,20 @@ def template_from_huggingface(folder: Path) -> JinjaTemplate | None:
     if not isinstance(text, str):
         return None
     names = {name: token_text(settings[name]) for name in _NAMED if settings.get(name) is not None}
-    splitting = _read(folder / "tokenizer.json").get("pre_tokenizer") or {}
+    splitting = tokenizer_json.get("pre_tokenizer") or {}
     first = splitting.get("type") == "Metaspace" and splitting.get("prepend_scheme") == "first"
     return JinjaTemplate(text, names, space_after_control=not first)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What `tokenizer_config.json` holds; empty if there is none."""
+    path = folder / "tokenizer_config.json"
+    found = read_json(path, most_bytes=_MOST_BYTES) if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds no JSON object. Fetch it again.")
+    return found
 
 
 def token_text(entry: Any) -> str:
     """A token in `tokenizer_config.json` is its text, or an object with its text."""
     return str(entry["content"]) if isinstance(entry, dict) else str(entry)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    found = read_json(path) if path.is_file() else {}
-    if not isinstance(found, dict):
-        raise InputError(f"{path} holds no JSON object. Fetch it again.")
-    return found

@@ -13,6 +13,7 @@ from arriero.errors import InputError
 from arriero.tokenizer.sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, SentencePieceTokenizer, build_model
 
 _UNKNOWN, _BOS, _EOS = "<unk>", "<s>", "</s>"
+_MOST_PIECES = 1 << 17  # Llama 2's has 32,000
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -29,8 +30,12 @@ def tokenizer_from_llama2c(data: bytes) -> SentencePieceTokenizer:
 
 
 def _entries(data: bytes) -> tuple[list[str], list[float]]:
-    pieces, scores, position = [], [], 4
+    pieces: list[str] = []
+    scores: list[float] = []
+    position = 4
     while position < len(data):
+        if len(pieces) == _MOST_PIECES:
+            raise InputError(f"The tokenizer has more than {_MOST_PIECES} pieces. Choose another model.")
         if len(data) - position < 8:
             raise _damaged(position)
         score, length = struct.unpack_from("<fi", data, position)

@@ -12,10 +12,10 @@ from kitoken import Kitoken
 from sentencepiece import SentencePieceProcessor
 
 from arriero.errors import InputError
-from arriero.tokenizer.tokenizer import Tokenizer
+from arriero.tokenizer.tokenizer import MOST_TOKENS, Tokenizer
 
 MODEL_FILE = "tokenizer.model"
-_SPACE = "\u2581"
+SPACE = "\u2581"  # how a piece spells a space
 
 # Piece types of sentencepiece_model.proto (GGUF uses the same numbers). A text yields a literal wherever it holds it.
 NORMAL, UNKNOWN, CONTROL, LITERAL, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -31,16 +31,21 @@ class SentencePieceTokenizer(Tokenizer):
         processor = SentencePieceProcessor()
         try:
             processor.load_from_serialized_proto(model)
+            if processor.get_piece_size() > MOST_TOKENS:
+                raise InputError(f"The tokenizer model has more than {MOST_TOKENS} pieces. Choose another model.")
             self._kitoken = Kitoken.from_sentencepiece(model)
         except (RuntimeError, ValueError) as error:
             raise InputError(f"The tokenizer model cannot be read as SentencePiece: {error}.") from error
         ids = range(processor.get_piece_size())
-        if "BytePair" not in self._kitoken.definition()["model"]:
+        definition = self._kitoken.definition()
+        if "BytePair" not in definition["model"]:
             raise InputError("The SentencePiece model is not BPE; only BPE, Llama's kind, is read.")
         if sum(processor.is_byte(i) for i in ids) != 256:
             raise InputError("The SentencePiece model has no byte fallback; train it with byte_fallback=true.")
         if processor.eos_id() < 0:
             raise InputError("The SentencePiece model has no end-of-sentence token; train it with eos_id=2.")
+        # SentencePiece has no question for these.
+        literal = {s["id"] for s in definition["specials"] if s["kind"] == "Priority"}
         control = {processor.id_to_piece(i): i for i in ids if processor.is_control(i) or processor.is_unknown(i)}
         hidden = set(control.values())
         pieces = [b"" if i in hidden else _bytes(processor.id_to_piece(i), processor.is_byte(i)) for i in ids]
@@ -48,7 +53,12 @@ class SentencePieceTokenizer(Tokenizer):
         self._processor = processor
         bos = processor.bos_id()
         super().__init__(
-            pieces, control, bos_id=None if bos < 0 else bos, eos_id=processor.eos_id(), leading_space=True
+            pieces,
+            control,
+            literal={pieces[i].decode(): i for i in literal - hidden},
+            bos_id=None if bos < 0 else bos,
+            eos_id=processor.eos_id(),
+            leading_space=True,
         )
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -71,9 +81,8 @@ class SentencePieceTokenizer(Tokenizer):
         """(piece as SentencePiece spells it, score, type) of every id, for writing other formats."""
         p = self._processor
         kinds = [NORMAL] * p.get_piece_size()
-        for special in self._kitoken.definition()["specials"]:  # SentencePiece has no question for these
-            if special["kind"] == "Priority":
-                kinds[special["id"]] = LITERAL
+        for token in self.literal.values():
+            kinds[token] = LITERAL
         asked = ((UNKNOWN, p.is_unknown), (CONTROL, p.is_control), (UNUSED, p.is_unused), (BYTE, p.is_byte))
         for kind, has in asked:
             kinds = [kind if has(i) else known for i, known in enumerate(kinds)]
@@ -82,7 +91,7 @@ class SentencePieceTokenizer(Tokenizer):
 
 def _bytes(piece: str, is_byte: bool) -> bytes:
     """The text bytes of a piece; a byte piece is spelled <0xAB>."""
-    return bytes([int(piece[3:5], 16)]) if is_byte else piece.replace(_SPACE, " ").encode("utf-8")
+    return bytes([int(piece[3:5], 16)]) if is_byte else piece.replace(SPACE, " ").encode("utf-8")
 
 
 def build_model(pieces: Sequence[str], scores: Sequence[float], kinds: Sequence[int]) -> bytes:

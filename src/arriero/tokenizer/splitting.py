@@ -44,6 +44,12 @@ SPLITTINGS = {
 }
 
 
+def known_pre_tokenizer(step: Any) -> dict[str, Any] | None:
+    """The splitting's own `pre_tokenizer` that cuts text as this one does, None if none of them does."""
+    plain = _plain(step)
+    return next((known.pre_tokenizer for known in SPLITTINGS.values() if _plain(known.pre_tokenizer) == plain), None)
+
+
 def splitting_name(spec: Mapping[str, Any]) -> str | None:
     """The name of a `tokenizer.json`'s splitting, None if it is none of these."""
     model = spec["model"]

@@ -11,13 +11,20 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import jinja2
+import markupsafe
 
 from arriero.errors import InputError
 from arriero.tokenizer import template_worker
 
 # The worker's own limit is CPU time, which a busy machine does not change; this one ends a worker that sleeps.
 _WALL_SECONDS = 20.0
+# The worker sees no other folder of packages: `-I` hides those of the user, and what PYTHONPATH names.
+_PACKAGES = sorted({str(Path(str(module.__file__)).parents[1]) for module in (jinja2, markupsafe)})
+REMEDY = "Use another chat_format (chatml, llama2), or mend the template in the model's files."
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class TemplateProcess:
             except _EndedError:
                 why = _end(process)
                 self._process = None
-                raise InputError(f"The model's chat template cannot be run: {why}. {_REMEDY}") from None
+                raise InputError(f"The model's chat template cannot be run: {why}. {REMEDY}") from None
             except BaseException:  # Ctrl-C, say: the next request must not read this one's reply
                 process.kill()
                 process.wait()
@@ -69,7 +76,7 @@ class TemplateProcess:
         if "refused" in reply:
             raise InputError(f"The model's chat template refuses the dialogue: {reply['refused']}")
         if "failed" in reply:
-            raise InputError(f"The model's chat template cannot be run: {reply['failed']}. {_REMEDY}")
+            raise InputError(f"The model's chat template cannot be run: {reply['failed']}. {REMEDY}")
         texts: list[str] = reply["texts"]
         return texts
 
@@ -77,17 +84,18 @@ class TemplateProcess:
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
             self._owner = os.getpid()
             self._process = subprocess.Popen(
-                [sys.executable, "-I", template_worker.__file__],
+                [sys.executable, "-I", template_worker.__file__, *_PACKAGES],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 env={},
                 bufsize=0,
             )
+            assert self._process.stdin is not None
+            os.set_blocking(self._process.stdin.fileno(), False)
         return self._process
 
 
-_REMEDY = "Use another chat_format (chatml, llama2), or mend the template in the model's files."
 TEMPLATES = TemplateProcess()
 
 
@@ -96,12 +104,15 @@ def _exchange(process: "subprocess.Popen[bytes]", request: bytes) -> dict[str, A
     assert process.stdin is not None
     assert process.stdout is not None
     deadline = time.monotonic() + _WALL_SECONDS
-    try:
-        rest = memoryview(request)
-        while rest:
-            rest = rest[process.stdin.write(rest) :]
-    except OSError:
-        raise _EndedError from None
+    rest = memoryview(request)
+    while rest:
+        _, ready, _ = select.select([], [process.stdin], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise _EndedError
+        try:
+            rest = rest[process.stdin.write(rest) or 0 :]
+        except OSError:
+            raise _EndedError from None
     parts: list[bytes] = []
     while not (parts and parts[-1].endswith(b"\n")):
         ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
@@ -123,4 +134,6 @@ def _end(process: "subprocess.Popen[bytes]") -> str:
         return f"it did not answer within {_WALL_SECONDS:.0f} seconds"
     if process.returncode == -signal.SIGPROF:
         return "it takes too long, as a loop without an end does"
-    return f"its process ended with status {process.returncode}"
+    assert process.stderr is not None
+    said = process.stderr.read(1 << 16).decode(errors="replace").strip().rpartition("\n")[2]
+    return f"its process ended with status {process.returncode}" + (f" ({said:.200})" if said else "")

@@ -1,4 +1,4 @@
-"""The process in which chat templates run: started by path, it imports nothing of Arriero.
+"""The process in which chat templates run: started by path, with the folders of jinja2; it imports nothing of Arriero.
 
 A request is one JSON line, {"template", "names", "conversations": [{"messages", "add_generation_prompt"}, ...]}; the
 reply is one JSON line too: {"texts": [...]}, or {"refused": what the template said}, or {"failed": why}. The process
@@ -14,6 +14,9 @@ import signal
 import sys
 from functools import lru_cache
 from typing import Any, NoReturn
+
+if __name__ == "__main__":
+    sys.path += sys.argv[1:]
 
 import jinja2
 from jinja2 import nodes

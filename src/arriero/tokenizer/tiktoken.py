@@ -10,7 +10,8 @@ from arriero.errors import InputError
 from arriero.tokenizer.bpe import ByteLevelTokenizer, build_json, byte_alphabet
 from arriero.tokenizer.tokenizer import Tokenizer
 
-MAX_TOKEN_BYTES = 256  # Llama 3's longest has 128; recovering the merges takes the square of the length
+# Recovering the merges takes the square of a token's length.
+MOST_TOKEN_BYTES, MOST_BYTES = 128, 4 << 20  # Llama 3's longest token has 128, its file 2 MB
 
 # Of Llama 3.1 and after; in Llama 3 some of these were reserved still, the others had the same ids.
 _BEGIN, _END = "<|begin_of_text|>", "<|end_of_text|>"
@@ -41,8 +42,8 @@ def tokenizer_from_tiktoken(data: bytes) -> ByteLevelTokenizer:
 
     merges = []
     for token in tokens:
-        pairs = [(token[:cut], token[cut:]) for cut in range(1, len(token))]
-        joined = [(ranks[a], ranks[b], a, b) for a, b in pairs if a in ranks and b in ranks]
+        cuts = [cut for cut in range(1, len(token)) if token[:cut] in ranks and token[cut:] in ranks]
+        joined = [(ranks[token[:cut]], ranks[token[cut:]], token[:cut], token[cut:]) for cut in cuts]
         merges += [f"{spelled(a)} {spelled(b)}" for _, _, a, b in sorted(joined)]
     control = {name: len(tokens) + n for n, name in enumerate(_CONTROL)}
     built = build_json([spelled(token) for token in tokens], merges, control, splitting="llama-bpe")
@@ -51,6 +52,8 @@ def tokenizer_from_tiktoken(data: bytes) -> ByteLevelTokenizer:
 
 def _tokens(data: bytes) -> list[bytes]:
     """The tokens in the order of their ranks, which must be all of 0, 1, 2 ...; every single byte is among them."""
+    if len(data) > MOST_BYTES:
+        raise InputError(f"The tokenizer has {len(data)} bytes; {MOST_BYTES} are the most read of Llama 3's kind.")
     found: dict[int, bytes] = {}
     lines = data.splitlines()
     for number, line in enumerate(lines, 1):
@@ -61,9 +64,9 @@ def _tokens(data: bytes) -> list[bytes]:
             raise InputError(
                 f"The tokenizer's line {number}, {line!r:.60}, is not a token in base64 and its rank."
             ) from None
-        if not 0 < len(token) <= MAX_TOKEN_BYTES:
+        if not 0 < len(token) <= MOST_TOKEN_BYTES:
             raise InputError(
-                f"The tokenizer's line {number} has a token of {len(token)} bytes; 1 to {MAX_TOKEN_BYTES} are read."
+                f"The tokenizer's line {number} has a token of {len(token)} bytes; 1 to {MOST_TOKEN_BYTES} are read."
             )
         if not 0 <= place < len(lines) or place in found:
             raise InputError(f"The tokenizer's line {number} has the rank {place}, which occurs twice or leaves a gap.")

@@ -4,9 +4,12 @@ import codecs
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 
 from arriero.errors import InputError
+
+MOST_TOKENS = 1 << 20  # of a vocabulary; the largest of released models have 260,000
 
 
 class Tokenizer(ABC):
@@ -14,6 +17,7 @@ class Tokenizer(ABC):
 
     vocab_size: ids are 0 .. vocab_size - 1
     control: the tokens that no text yields, by name ("<s>", "<|im_start|>"), to their ids
+    literal: the tokens that a text yields wherever it holds their names, to their ids
     bos_id: the token that starts a document in training text, None where the model has none
     eos_id: the token that ends a document in training text
     """
@@ -23,6 +27,7 @@ class Tokenizer(ABC):
         pieces: Sequence[bytes],
         control: Mapping[str, int],
         *,
+        literal: Mapping[str, int],
         bos_id: int | None,
         eos_id: int,
         leading_space: bool,
@@ -30,6 +35,7 @@ class Tokenizer(ABC):
         """`pieces`: each id's bytes, empty for control ids. `leading_space`: whether encoding puts a space in front."""
         self.vocab_size = len(pieces)
         self.control = MappingProxyType(dict(control))
+        self.literal = MappingProxyType(dict(literal))
         self.bos_id = bos_id
         self.eos_id = eos_id
         self._pieces = tuple(pieces)
@@ -79,6 +85,11 @@ class Tokenizer(ABC):
         if not 0 <= token < self.vocab_size:
             raise ValueError(f"id {token} is outside the vocabulary of {self.vocab_size}")
         return self._pieces[token]
+
+    @cached_property
+    def names(self) -> Mapping[int, str]:
+        """The control tokens' names by their ids."""
+        return MappingProxyType({token: name for name, token in self.control.items()})
 
     @property
     def leading_space(self) -> bool:

@@ -20,7 +20,7 @@ from arriero.model.config import ModelConfig
 from arriero.model.formats.huggingface_config import CONFIG, huggingface_config, huggingface_description
 from arriero.model.formats.names import NameTable
 from arriero.model.formats.release import Release
-from arriero.tokenizer import template_from_huggingface, tokenizer_from_huggingface
+from arriero.tokenizer import from_huggingface
 
 NAMES = NameTable(
     "model.layers.",
@@ -54,9 +54,10 @@ WEIGHT_TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float
 def open_huggingface(folder: Path) -> Release:
     """Raises InputError if a file is missing or damaged, or it is no Llama that is read here."""
     config = huggingface_config(folder)
-    weights, tokenizer = huggingface_weights(folder, config), tokenizer_from_huggingface(folder)
+    weights = huggingface_weights(folder, config)
+    tokenizer, template = from_huggingface(folder)
     stop_ids = _stop_ids(folder / GENERATION, tokenizer.vocab_size)
-    return Release(folder, config, weights, tokenizer, template_from_huggingface(folder), stop_ids)
+    return Release(folder, config, weights, tokenizer, template, stop_ids)
 
 
 def _stop_ids(path: Path, vocab_size: int) -> frozenset[int]:
