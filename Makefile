@@ -23,7 +23,7 @@ $(VENV)/.installed-test: $(VENV)/.installed requirements-test.lock requirements-
 	$(BIN)/pip install -q --no-deps -r requirements-test-files.lock
 	@touch $@
 
-quickstart: $(VENV)/.installed ## install, then the whole recipe on real text: about 35 minutes on 2 cores
+quickstart: $(VENV)/.installed ## install, then the whole recipe on real text: under 40 minutes on 2 cores
 	$(BIN)/arriero run recipes/quickstart.toml
 
 laptop: $(VENV)/.installed ## the same recipe with data enough for claims: at most 2.5 hours on 2 cores
