@@ -23,7 +23,7 @@ from arriero.tokenizer import template_worker
 # The worker's own limit is CPU time, which a busy machine does not change; this one ends a worker that sleeps.
 _WALL_SECONDS = 20.0
 # The worker sees no other folder of packages: `-I` hides those of the user, and what PYTHONPATH names.
-_PACKAGES = sorted({str(Path(module.__file__).parents[1]) for module in (jinja2, markupsafe)})
+_PACKAGES = sorted({str(Path(str(module.__file__)).parents[1]) for module in (jinja2, markupsafe)})
 REMEDY = "Use another chat_format (chatml, llama2), or mend the template in the model's files."
 
 
