@@ -130,7 +130,10 @@ HOSTILE: dict[str, tuple[Callable[[Spec], object], str]] = {
     "merge": (in_model(merges=["a b c"]), "cannot be read"),
     "merge to nothing": (in_model(merges=["a zzz"]), "cannot be read"),
     "surrogate": (lambda s: s["added_tokens"][0].update(content="\ud83d"), "cannot be read"),
-    "no alphabet": (lambda s: s["model"]["vocab"].update({"a b": 601}), "byte-level alphabet"),
+    "no alphabet": (
+        lambda s: (s["added_tokens"].pop(), s["model"]["vocab"].update({"a b": 600})),
+        "byte-level alphabet",
+    ),
 }
 
 

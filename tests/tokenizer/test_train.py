@@ -37,7 +37,7 @@ def test_the_stage_writes_a_tokenizer_and_the_same_one_again(tmp_path: Path) -> 
     tokenizer = load_tokenizer(out)
     assert load_chat_format(out, tokenizer).name == "llama2"
     files = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert sorted(files) == ["chat.json", "tokenizer.model", "vocabulary.json"]
+    assert sorted(files) == ["chat.json", "tokenizer.json", "tokenizer.model", "vocabulary.json"]
     assert files == {path.name: path.read_bytes() for path in again.iterdir()}
     assert metrics == metrics_again
     assert metrics["vocab_size"] == tokenizer.vocab_size == 320

@@ -41,8 +41,8 @@ def sentencepiece_from_json(spec: Mapping[str, Any], begin: str, end: str) -> by
     """A SentencePiece model that gives the same ids. `begin`, `end`: the names of BOS and EOS.
 
     The differences: where the space in front is `Metaspace`'s, a text that starts with a space gets no second one from
-    the `tokenizers` library, but one from SentencePiece, with which such models were trained; and what follows an added
-    token within a text gets none from SentencePiece.
+    the `tokenizers` library, but one from SentencePiece, with which such models were trained; and SentencePiece puts one
+    in front of a text that starts with a literal token, but none behind such a token, where the library does.
     Raises InputError if SentencePiece cannot do what the file asks for.
     """
     _check_space(spec)
@@ -139,13 +139,14 @@ def _joins(pieces: Mapping[str, int] | set[str]) -> Iterator[tuple[str, str]]:
 def sentencepiece_json(tokenizer: SentencePieceTokenizer, *, space_after_control: bool = True) -> bytes:
     """A `tokenizer.json` that gives the same ids: scores become an order of merges.
 
+    The one difference: the `tokenizers` library puts the space in front of a text that follows a literal token, too,
+    and none in front of a literal token.
     `space_after_control`: as in `JinjaTemplate`. Raises InputError on a vocabulary that is not of Llama's kind.
     """
     pieces, bos_id = tokenizer.scored_pieces(), tokenizer.bos_id
     added = [added_token(name, token) for name, token in tokenizer.control.items()]
-    # Looked for after the space was put in front, so that none comes before the text that follows them.
     literal = [index for index, (_, _, kind) in enumerate(pieces) if kind == LITERAL]
-    added += [added_token(pieces[index][0], index, special=False) | {"normalized": True} for index in literal]
+    added += [added_token(pieces[index][0], index, special=False) for index in literal]
     unknown = next((piece for piece, _, kind in pieces if kind == UNKNOWN), None)
     spec = {
         "version": "1.0",
