@@ -189,8 +189,9 @@ def test_huggingface_models_that_are_no_plain_llama_are_refused(
         huggingface_config(tmp_path)
 
 
-@pytest.mark.parametrize("kind", [LlamaConfig, MistralConfig])
-@pytest.mark.parametrize("given", [{}, {"num_key_value_heads": None}])
+@pytest.mark.parametrize(  # transformers takes no Mistral whose number is null
+    ("kind", "given"), [(LlamaConfig, {}), (LlamaConfig, {"num_key_value_heads": None}), (MistralConfig, {})]
+)
 def test_key_value_heads_that_are_not_named_are_as_many_as_transformers_takes(
     tmp_path: Path, kind: type[PreTrainedConfig], given: dict[str, None]
 ) -> None:
