@@ -20,7 +20,6 @@ from arriero.model import (
     Transformer,
     add_lora,
     exporting,
-    linear,
     load_model,
     load_weights,
     lora_parameters,
@@ -76,10 +75,7 @@ def test_a_chain_of_adapters_is_merged_down_to_whole_weights(base: Artifact) -> 
     assert torch.equal(loaded(TOKENS), load_weights(second)(TOKENS))
 
 
-def test_stored_adapters_are_merged_to_the_same_bits_as_those_of_a_model(
-    base: Artifact, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(linear, "_MERGED_AT_ONCE", 300)
+def test_stored_adapters_are_merged_to_the_same_bits_as_those_of_a_model(base: Artifact) -> None:
     made, model = adapted(base, "made", 1)
     merged = merge_lora(model).state_dict()
     stored = stored_model(made)[1]

@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_MERGED_AT_ONCE = 1 << 22  # numbers; fixed, so that everyone who merges gets the same bits
-
 
 class Linear(nn.Module):
     """x @ weight.T. The weight starts at zero: `init_weights` or a loader fills it."""
@@ -47,10 +45,5 @@ class LoraLinear(Linear):
 
 
 def adapted(weight: Tensor, lora_a: Tensor, lora_b: Tensor, scale: float) -> Tensor:
-    """weight + scale * B A in float32, some rows at a time: no other matrix of the weight's size is in memory."""
-    merged = weight.to(torch.float32, copy=True)
-    lora_a, lora_b = lora_a.float(), lora_b.float()
-    rows = max(1, _MERGED_AT_ONCE // weight.shape[1])
-    for start in range(0, len(merged), rows):
-        merged[start : start + rows].add_(lora_b[start : start + rows] @ lora_a, alpha=scale)
-    return merged
+    """weight + scale * B A in float32, in place of a copy: no other matrix of the weight's size is in memory."""
+    return weight.to(torch.float32, copy=True).addmm_(lora_b.float(), lora_a.float(), alpha=scale)
