@@ -230,7 +230,7 @@ def test_what_cannot_work_is_said_and_nothing_is_written(own: Path, capsys: pyte
         (["--model", "smolm2"], "There is no model smolm2"),
         (["--model", str(own / "my texts")], "no model that is read here"),
         (["--model", str(own / "chats.jsonl")], "no model that is read here"),
-        (["--model", str(own / "odd")], "fits neither chat format"),
+        (["--model", str(own / "odd")], "chat format of ours"),
         (["--chats", str(tagged)], f"{tagged}: A message holds the chat format's own tag [INST]"),
         (["--chats", str(wordy)], "more than a small model from scratch can read"),
         (

@@ -41,8 +41,8 @@ def sentencepiece_from_json(spec: Mapping[str, Any], begin: str, end: str) -> by
     """A SentencePiece model that gives the same ids. `begin`, `end`: the names of BOS and EOS.
 
     The differences: where the space in front is `Metaspace`'s, a text that starts with a space gets no second one from
-    the `tokenizers` library, but one from SentencePiece, with which such models were trained; and SentencePiece puts one
-    in front of a text that starts with a literal token, but none behind such a token, where the library does.
+    the `tokenizers` library, but one from SentencePiece, with which such models were trained; and SentencePiece puts
+    one in front of a text that starts with a literal token, none behind such a token, where the library does.
     Raises InputError if SentencePiece cannot do what the file asks for.
     """
     _check_space(spec)
