@@ -16,7 +16,7 @@ from arriero.tokenizer.bpe import ByteLevelTokenizer, build_json, byte_alphabet
 from arriero.tokenizer.sentencepiece import SentencePieceTokenizer, build_model
 from arriero.tokenizer.sentencepiece_json import is_sentencepiece, sentencepiece_from_json, sentencepiece_json
 
-EXAMPLES, MEMORY_BYTES = 300, 1 << 29
+EXAMPLES, MEMORY_BYTES = 1000, 1 << 29
 ALPHABET = sorted(byte_alphabet())
 BYTE_LEVEL = json.loads(
     build_json(["<eos>", *ALPHABET, "ab", "abc", "<U>"], ["a b", "ab c"], {"<eos>": 0}, literal={"<U>": 259})
@@ -63,7 +63,9 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 def mutated(draw: st.DrawFn) -> Any:
     spec = copy.deepcopy(draw(st.sampled_from([BYTE_LEVEL, SENTENCEPIECE])))
     for _ in range(draw(st.integers(1, 3))):
-        holder, key = draw(st.sampled_from(list(places(spec)) or [({"": None}, "")]))
+        every = list(places(spec)) or [({"": None}, "")]
+        parts = [place for place in every if place[0] is spec or place[0] is spec.get("model")]
+        holder, key = draw(st.sampled_from(parts or every) | st.sampled_from(every))
         value = copy.deepcopy(draw(st.sampled_from(VALUES)))
         change = draw(st.sampled_from(["set", "set", "set", "add", "delete"]))
         if change == "delete":

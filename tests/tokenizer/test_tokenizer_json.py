@@ -128,7 +128,8 @@ HOSTILE: dict[str, tuple[Callable[[Spec], object], str]] = {
     "dropout": (in_model(dropout=0.1), "dropout is set"),
     "suffix": (in_model(end_of_word_suffix="</w>"), "end_of_word_suffix is set"),
     "merge": (in_model(merges=["a b c"]), "cannot be read"),
-    "merge to nothing": (in_model(merges=["a zzz"]), "cannot be read"),
+    "merge of nothing": (in_model(merges=["a zzz"]), "not all three are tokens"),
+    "merge to nothing": (in_model(vocab={"a": 0, "b": 1}, merges=["a b"]), "not all three are tokens"),
     "surrogate": (lambda s: s["added_tokens"][0].update(content="\ud83d"), "cannot be read"),
     "no alphabet": (
         lambda s: (s["added_tokens"].pop(), s["model"]["vocab"].update({"a b": 600})),

@@ -171,7 +171,7 @@ def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"The tokenizer.json's {part} is set, which is not read. Choose another model.")
     return _spec(
         _vocabulary(model["vocab"]),
-        [_pair(merge) for merge in model["merges"]],
+        [_pair(merge, model["vocab"]) for merge in model["merges"]],
         [_added(entry) for entry in found.get("added_tokens") or ()],
         pre_tokenizer,
         normalizer,
@@ -191,8 +191,10 @@ def _is_id(value: object) -> bool:
     return type(value) is int and 0 <= value < MOST_TOKENS
 
 
-def _pair(merge: str | Sequence[str]) -> list[str]:
+def _pair(merge: str | Sequence[str], vocab: Mapping[str, int]) -> list[str]:
     left, right = merge.split(" ") if isinstance(merge, str) else merge
+    if left not in vocab or right not in vocab or left + right not in vocab:  # some of these make the library panic
+        raise InputError(f"The tokenizer.json merges {left!r:.80} and {right!r:.80}, but not all three are tokens.")
     return [left, right]
 
 
