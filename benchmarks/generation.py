@@ -15,19 +15,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from arriero.generation import SamplingConfig, generate, inference_copy, last_hidden
-from arriero.model import ModelConfig, new_model
+from arriero.model import PRESETS, new_model
 
-SMOLLM2 = ModelConfig(
-    dim=576,
-    n_layers=30,
-    n_heads=9,
-    n_kv_heads=3,
-    vocab_size=49152,
-    ffn_dim=1536,
-    rope_theta=1e5,
-    max_seq_len=8192,
-    tied_embeddings=True,
-)
+SMOLLM2 = PRESETS["smollm2-135m"]
 SYSTEM = 24
 
 

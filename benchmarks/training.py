@@ -17,7 +17,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from arriero.artifacts import Machine
-from arriero.model import LoraConfig, ModelConfig, Transformer, add_lora, new_model
+from arriero.model import PRESETS, LoraConfig, ModelConfig, Transformer, add_lora, new_model
 from arriero.train.loop import compile_blocks
 from arriero.train.loss import language_model_loss
 from arriero.train.optimizer import OptimizerConfig, build_optimizer
@@ -37,17 +37,7 @@ class Case:
     masked: bool = False  # documents of 64 tokens that do not see each other
 
 
-SMOLLM2 = ModelConfig(
-    dim=576,
-    n_layers=30,
-    n_heads=9,
-    n_kv_heads=3,
-    vocab_size=49152,
-    ffn_dim=1536,
-    rope_theta=1e5,
-    max_seq_len=8192,
-    tied_embeddings=True,
-)
+SMOLLM2 = PRESETS["smollm2-135m"]
 SCRATCH = ModelConfig(
     dim=128, n_layers=5, n_heads=4, n_kv_heads=2, vocab_size=2048, ffn_dim=352, max_seq_len=256, tied_embeddings=True
 )
