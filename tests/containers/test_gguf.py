@@ -19,15 +19,6 @@ from arriero.errors import InputError
 from gguf_bytes import file_bytes, number_entry, tensor_header
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[[bytes], Path]:
-    def write_bytes(data: bytes) -> Path:
-        (tmp_path / "file.gguf").write_bytes(data)
-        return tmp_path / "file.gguf"
-
-    return write_bytes
-
-
 @pytest.mark.parametrize("kind", sorted(TENSOR_TYPES), ids=lambda kind: TENSOR_TYPES[kind].name)
 def test_every_type_is_dequantised_bit_for_bit(kind: int, tmp_path: Path) -> None:
     rows, columns = 5, 512

@@ -19,15 +19,6 @@ from gguf_bytes import file_bytes, number_entry, tensor_header, text
 SECONDS, MEGABYTES = 1.0, 128
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[[bytes], Path]:
-    def write_bytes(data: bytes) -> Path:
-        (tmp_path / "file.gguf").write_bytes(data)
-        return tmp_path / "file.gguf"
-
-    return write_bytes
-
-
 def array(kind: int, length: int, items: bytes = b"") -> bytes:
     return struct.pack("<IIQ", 9, kind, length) + items
 

@@ -32,7 +32,7 @@ def setting(default: Any, doc: str, *, unit: str = "", operational: bool = False
     A function as the default derives the value from the fields above it, which it is given by name in a dict.
     """
     extra: dict[str, Any] = {"unit": unit, "operational": operational}
-    if callable(default) and default is not ...:
+    if callable(default):
         return Field(default_factory=default, description=doc, json_schema_extra=extra, **constraints)
     if isinstance(default, list | dict):
         mutable = default
