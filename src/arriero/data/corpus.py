@@ -19,6 +19,10 @@ PARTS_FILE = "parts.json"
 SPLITS = ("train", "heldout")
 BATCH_DOCUMENTS = 256
 STORED_SCHEMA = pa.schema([(name, pa.string()) for name in STORED])
+# Of every document that was dropped: by which step, for what reason, and how its text began.
+DROPPED_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("id", "source", "url", "origin", "step", "reason", "detail", "excerpt")]
+)
 
 
 @dataclass(frozen=True)

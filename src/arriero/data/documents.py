@@ -29,11 +29,10 @@ STORED = ("id", "source", "url", "module", "origin", "language", "edits", "text"
 
 @dataclass(frozen=True)
 class Step:
-    """A named step. `whole` marks steps that must see all documents at once; the others see batches of them."""
+    """A named step; it sees the documents in batches."""
 
     name: str
     run: Callable[[pa.Table], pa.Table]
-    whole: bool = False
 
 
 def documents_table(rows: list[dict[str, str | None]]) -> pa.Table:
@@ -56,3 +55,9 @@ def with_edits(table: pa.Table, edits: list[str]) -> pa.Table:
         return table
     before = table["edits"].to_pylist()
     return with_columns(table, edits=["; ".join(filter(None, pair)) for pair in zip(before, edits, strict=True)])
+
+
+def with_blank(table: pa.Table) -> pa.Table:
+    """`table` with those columns of SCHEMA that it lacks, null."""
+    columns = {name: table[name] if name in table.column_names else pa.nulls(len(table)) for name in SCHEMA.names}
+    return pa.table(columns).cast(SCHEMA)

@@ -1,64 +1,144 @@
-"""Runs data steps with Daft, on all cores of this machine. The only module that imports Daft.
+"""Runs work units with Daft: in processes of this machine, or on a Ray cluster. The only module that imports Daft.
 
-The rows that a step dropped leave the table and go to the funnel, with the step's name and reason.
+A unit is computed by a *job* from the unit alone and leaves its results in files, so it does not matter where it runs,
+beside what, or how often. Only a small JSON value comes back. What the user can cause (an error of ours, a full disk) is
+handed on as it is; anything else that the engine reports (a worker was killed, a node is gone) is no property of the
+unit, and the units that are left are tried again.
 """
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from arriero.data.documents import SCHEMA, Step
+from arriero import errors
+from arriero.config import config, setting
+from arriero.errors import ArrieroError, InputError
 
 # Daft reports its import and its use over the network unless told not to before it is imported.
 os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
 import daft
 
-BATCH_DOCUMENTS = 256
+U = TypeVar("U")
+
+
+@config
+class EngineConfig:
+    """Where the work units run. Nothing here changes a result."""
+
+    runner: Literal["native", "ray"] = setting("native", "this machine, or a Ray cluster", operational=True)
+    address: str | None = setting(
+        None, "address of the Ray cluster; null: RAY_ADDRESS, else one is started here", operational=True
+    )
+    workers: int | None = setting(
+        None, "worker processes; null: one for each core (on Ray, of the cluster)", operational=True, ge=1
+    )
+
+
+class EngineError(Exception):
+    """The engine lost work: a worker process ended or a node went away."""
 
 
 @cache
-def _native_runner() -> None:
-    """Makes Daft run on this machine; it may be told so once in a process only."""
-    daft.set_runner_native()
+def _start(runner: str, address: str | None) -> None:
+    """Chooses Daft's runner, which a process may do only once."""
+    if runner == "native":
+        daft.set_runner_native()
+        return
+    try:
+        daft.set_runner_ray(address=address, noop_if_initialized=True)
+    except ImportError:
+        raise InputError("The runner `ray` needs the package ray: pip install 'arriero[ray]'.") from None
 
 
-def run_step(step: Step, table: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """(kept, dropped) after the step, both sorted by id."""
-    result = step.run(table) if step.whole else _run_batched(step.run, table)
-    assert result.schema.equals(SCHEMA), f"step {step.name} changed the columns"
-    result = result.sort_by("id")
-    assert result["id"].equals(table.sort_by("id")["id"]), f"step {step.name} changed ids"
-    kept = pc.is_null(result["reason"])
-    return result.filter(kept), result.filter(pc.invert(kept))
+def worker_count(cfg: EngineConfig) -> int:
+    """How many units are computed at a time."""
+    if cfg.workers is not None:
+        return cfg.workers
+    if cfg.runner == "native":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    _start(cfg.runner, cfg.address)
+    import ray  # noqa: PLC0415 - an optional extra
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-def _run_batched(function: Callable[[pa.Table], pa.Table], table: pa.Table) -> pa.Table:
-    if not table.num_rows:
-        return table
-    _native_runner()
-    struct = daft.DataType.struct({name: daft.DataType.string() for name in SCHEMA.names})
+@dataclass(frozen=True)
+class _Guarded(Generic[U]):
+    """A job whose errors come back as values: an exception that leaves it would be lost in the engine's own words."""
 
-    @daft.func.batch(return_dtype=struct, unnest=True, batch_size=BATCH_DOCUMENTS, use_process=False)
-    def call(*columns: daft.Series) -> pa.Array:
-        batch = pa.Table.from_arrays([column.to_arrow() for column in columns], schema=SCHEMA)
-        return function(batch).combine_chunks().to_struct_array().combine_chunks()
+    job: Callable[[U], Any]
+    units: Sequence[U]
 
-    frame = daft.from_arrow(table).select(call(*(daft.col(name) for name in SCHEMA.names)))
-    return frame.to_arrow().cast(SCHEMA)
+    def __call__(self, index: int) -> str:
+        try:
+            return json.dumps({"index": index, "result": self.job(self.units[index])})
+        except ArrieroError as error:
+            return json.dumps({"index": index, "error": type(error).__name__, "message": str(error)})
+        except OSError as error:
+            found = {"errno": error.errno, "message": error.strerror, "filename": str(error.filename or "")}
+            return json.dumps({"index": index, "error": "OSError", **found})
 
 
-def minhash(texts: pa.ChunkedArray, permutations: int, ngram: int, seed: int) -> NDArray[np.uint32]:
+def _unwrapped(answer: str) -> tuple[int, Any]:
+    """(index, result). Raises the error that the job met."""
+    found = json.loads(answer)
+    if "error" not in found:
+        return found["index"], found["result"]
+    if found["error"] == "OSError":
+        raise OSError(found["errno"], found["message"], found["filename"] or None)
+    raise getattr(errors, found["error"])(found["message"])
+
+
+def run_units(job: Callable[[U], Any], units: Sequence[U], cfg: EngineConfig) -> Iterator[tuple[int, Any]]:
+    """(index of the unit, its result) in the order in which they are done. `job` and `units` must be picklable.
+
+    Raises what the job raised if that is an ArrieroError or an OSError, and EngineError if work was lost.
+    """
+    guarded = _Guarded(job, units)
+    workers = min(worker_count(cfg), len(units))
+    if cfg.runner == "native" and workers <= 1:
+        yield from (_unwrapped(guarded(index)) for index in range(len(units)))
+        return
+    _start(cfg.runner, cfg.address)
+
+    # On Ray an actor is a process already.
+    @daft.cls(max_concurrency=workers, use_process=cfg.runner == "native")
+    class Worker:
+        def __init__(self, guarded: _Guarded[U]) -> None:
+            self.guarded = guarded
+
+        @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=1)
+        def run(self, index: daft.Series) -> list[str]:
+            return [self.guarded(i) for i in index.to_pylist()]
+
+    frame = daft.from_pydict({"index": list(range(len(units)))})
+    if cfg.runner == "ray":
+        frame = frame.into_partitions(len(units))
+    rows = frame.select(Worker(guarded).run(daft.col("index")).alias("answer")).iter_rows()
+    try:
+        while (row := _next(rows)) is not None:
+            yield _unwrapped(row["answer"])
+    finally:
+        rows.close()  # ends the workers
+
+
+def _next(rows: Iterator[dict[str, str]]) -> dict[str, str] | None:
+    try:
+        return next(rows, None)
+    except Exception as error:  # noqa: BLE001 - whatever the engine says, the units that are left can be run again
+        raise EngineError(f"{type(error).__name__}: {error}") from error
+
+
+def minhash(texts: pa.Array, permutations: int, ngram: int, seed: int) -> NDArray[np.uint32]:
     """MinHash signatures (texts, permutations) over n-grams of what single spaces part in each text."""
-    if not len(texts):
-        return np.zeros((0, permutations), np.uint32)
-    _native_runner()
-    hashed = daft.col("text").minhash(num_hashes=permutations, ngram_size=ngram, seed=seed, hash_function="xxhash")
-    frame = daft.from_arrow(pa.table({"row": pa.array(range(len(texts))), "text": texts}))
-    result = frame.select(daft.col("row"), hashed.alias("signature")).to_arrow().sort_by("row")
-    flat = result["signature"].combine_chunks().flatten()
+    series = daft.Series.from_arrow(texts)
+    hashed = series.minhash(num_hashes=permutations, ngram_size=ngram, seed=seed, hash_function="xxhash")
+    flat = hashed.to_arrow().flatten()
     return np.asarray(flat, dtype=np.uint32).reshape(len(texts), permutations)

@@ -5,17 +5,19 @@ a high volume of personal information about private individuals". The paper name
 site is a registrable domain, and its measure is the number of distinct findings per 1000 words.
 """
 
-from collections import defaultdict
-from functools import partial
+import hashlib
+from collections import Counter
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from tld import get_fld
 
 from arriero.config import config, setting
-from arriero.data.documents import Step, with_columns
+from arriero.data.documents import with_columns, with_edits
 from arriero.data.pii_detectors import Finding, find_in_bytes
 from arriero.data.sources import SourceKind
 
@@ -51,49 +53,91 @@ def _redact_bytes(data: bytes, findings: list[Finding]) -> bytes:
 
 def site_of(url: str) -> str:
     """The registrable domain of a URL; the host's last two labels where the public suffix list knows none."""
-    known = get_fld(url, fail_silently=True)
+    try:
+        return _site_of_host(urlsplit(url).hostname or url)
+    except ValueError:  # "http://[", which is no URL
+        return url
+
+
+@lru_cache(1 << 16)
+def _site_of_host(host: str) -> str:
+    known = get_fld(host, fix_protocol=True, fail_silently=True)
     if known:
         return str(known)
-    host = urlsplit(url).hostname or url
     return host if host.replace(".", "").isdigit() else ".".join(host.split(".")[-2:])
 
 
-def clean_pii(table: pa.Table, cfg: PiiConfig) -> pa.Table:
-    """Drops all web documents of a site whose density is above the threshold (`pii_site`); redacts all others."""
-    texts = table["text"].cast(pa.large_binary())
-    found = {
-        row: findings for row, text in enumerate(texts) if (findings := find_in_bytes(text.as_py(), cfg.phone_region))
-    }
-    removed = _sites_above(table, texts, found, cfg)
-    reasons = ["pii_site" if _site(table, row) in removed else None for row in range(len(table))] if removed else None
-    held = np.zeros(len(table), dtype=bool)
-    held[list(found)] = True
-    redacted = [_redact_bytes(texts[row].as_py(), findings) for row, findings in found.items()]
-    text = pc.replace_with_mask(texts, pa.array(held), pa.array(redacted, pa.large_binary()))
-    return with_columns(table, text=text, reason=reasons or pa.nulls(len(table)))
+FINDINGS_SCHEMA = pa.schema([("site", pa.string()), ("finding", pa.uint64())])
+WORDS_SCHEMA = pa.schema([("site", pa.string()), ("words", pa.int64())])
 
 
-def _site(table: pa.Table, row: int) -> str | None:
-    """The site of a web document, None for any other."""
-    return site_of(table["url"][row].as_py()) if table["kind"][row].as_py() == SourceKind.WEB else None
+class PiiScan:
+    """Redacts documents, and keeps count of what was found on web sites, and of their words."""
+
+    def __init__(self, cfg: PiiConfig) -> None:
+        self.cfg = cfg
+        self._findings: set[tuple[str, int]] = set()
+        self._words: Counter[str] = Counter()
+
+    def redact(self, table: pa.Table) -> pa.Table:
+        """`table` with each finding replaced by its placeholder. Nothing is dropped."""
+        texts = table["text"].cast(pa.large_binary())
+        sites = self._count_words(table)
+        edits, redacted, held = [""] * len(table), [], np.zeros(len(table), dtype=bool)
+        for row, text in enumerate(texts):
+            data = text.as_py()
+            if not (findings := find_in_bytes(data, self.cfg.phone_region)):
+                continue
+            held[row] = True
+            redacted.append(_redact_bytes(data, findings))
+            kinds = Counter(finding.kind for finding in findings)
+            edits[row] = "pii " + " ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+            if (site := sites[row]) is not None:
+                self._findings.update((site, _hash(data[finding.start : finding.end])) for finding in findings)
+        text = pc.replace_with_mask(texts, pa.array(held), pa.array(redacted, pa.large_binary()))
+        return with_edits(with_columns(table, text=text), edits)
+
+    def _count_words(self, table: pa.Table) -> list[str | None]:
+        """Adds the words of web documents to their sites'; gives each document's site, None for what is no web page."""
+        web = [kind == SourceKind.WEB for kind in table["kind"].to_pylist()]
+        sites = [site_of(url) if is_web else None for url, is_web in zip(table["url"].to_pylist(), web, strict=True)]
+        if any(web):
+            words = pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(table["text"])))
+            for site, count in zip(sites, words.to_pylist(), strict=True):
+                if site is not None:
+                    self._words[site] += count
+        return sites
+
+    def findings(self) -> pa.Table:
+        """Each finding of a site once."""
+        rows = sorted(self._findings)
+        return pa.table([[site for site, _ in rows], [found for _, found in rows]], schema=FINDINGS_SCHEMA)
+
+    def words(self) -> pa.Table:
+        """Words of each site's documents."""
+        rows = sorted(self._words.items())
+        return pa.table([[site for site, _ in rows], [count for _, count in rows]], schema=WORDS_SCHEMA)
 
 
-def _sites_above(
-    table: pa.Table, texts: pa.ChunkedArray, found: dict[int, list[Finding]], cfg: PiiConfig
-) -> set[str | None]:
-    """Web sites with enough distinct findings, and more of them per 1000 words than the threshold."""
-    distinct: dict[str | None, set[bytes]] = defaultdict(set)
-    for row, findings in found.items():
-        data = texts[row].as_py()
-        distinct[_site(table, row)].update(data[finding.start : finding.end] for finding in findings)
-    many = {site for site, values in distinct.items() if site is not None and len(values) >= cfg.min_findings}
-    words: dict[str | None, int] = defaultdict(int)
-    for row in range(len(table)) if many else ():
-        site = _site(table, row)
-        if site in many:
-            words[site] += len(texts[row].as_py().decode().split())
-    return {site for site in many if 1000 * len(distinct[site]) > cfg.max_per_1000_words * words[site]}
+def _hash(value: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(value, digest_size=8).digest(), "little")
 
 
-def pii_step(cfg: PiiConfig) -> Step:
-    return Step("pii", partial(clean_pii, cfg=cfg), whole=True)
+def crowded_sites(findings: pa.Table, words: pa.Table, cfg: PiiConfig) -> list[str]:
+    """The sites to remove whole: enough distinct findings, and more of them per 1000 words than the threshold.
+
+    The tables hold the findings and words of any number of parts of a corpus, one below the other.
+    """
+    distinct = findings.group_by(["site", "finding"]).aggregate([]).group_by("site").aggregate([([], "count_all")])
+    total = words.group_by("site").aggregate([("words", "sum")])
+    joined = distinct.join(total, "site")
+    many = pc.greater_equal(joined["count_all"], cfg.min_findings)
+    dense = pc.greater(pc.multiply(joined["count_all"], 1000.0), pc.multiply(joined["words_sum"], cfg.max_per_1000_words))
+    return sorted(joined.filter(pc.and_(many, dense))["site"].to_pylist())
+
+
+def site_buckets(sites: pa.ChunkedArray, buckets: int) -> NDArray[np.int64]:
+    """Which of `buckets` each site belongs to."""
+    encoded = sites.combine_chunks().dictionary_encode()
+    number = [_hash(site.encode()) % buckets for site in encoded.dictionary.to_pylist()]
+    return np.array(number, np.int64)[np.asarray(encoded.indices)] if len(sites) else np.zeros(0, np.int64)

@@ -1,0 +1,84 @@
+"""Phase `clean`: what can be told from a document alone, and from the lines that its site repeats.
+
+A unit is one of phase `read`. Its folder holds `documents.parquet` with the text as the corpus will have it, its
+fingerprints and what the keep rule asks; `dropped.parquet`; and `findings.parquet` and `words.parquet`, by which the
+phase `sites` finds those that are full of personal information.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from arriero.data.boilerplate import boilerplate_step
+from arriero.data.corpus import DROPPED_SCHEMA
+from arriero.data.decontaminate import decontamination_step, read_questions
+from arriero.data.documents import SCHEMA, STORED, Step, with_blank
+from arriero.data.fingerprints import FINGERPRINTS, fingerprints
+from arriero.data.pii import PiiConfig, PiiScan
+from arriero.data.quality import QualityConfig, quality_step
+from arriero.data.sieve import Sieve, TableFile, row_groups
+
+CLEAN_SCHEMA = pa.schema(
+    [*(SCHEMA.field(name) for name in ("kind", *STORED)), pa.field("bytes", pa.int64()), *FINGERPRINTS]
+)
+
+
+@dataclass(frozen=True)
+class CleanUnit:
+    """A unit of phase `read`; `repeated` is the file of the lines that its sites repeat, None without web pages."""
+
+    name: str
+    repeated: Path | None
+
+
+@dataclass(frozen=True)
+class CleanWork:
+    """`read` is the folder of phase `read`; `questions` are evaluation texts, JSONL of {question, answer}."""
+
+    read: Path
+    quality: QualityConfig
+    pii: PiiConfig
+    questions: tuple[Path, ...]
+    classifier: Path | None
+    perplexity: Path | None
+
+    @cached_property
+    def quality_step(self) -> Step:
+        return quality_step(self.quality, self.classifier, self.perplexity)
+
+    @cached_property
+    def decontamination(self) -> list[Step]:
+        return [decontamination_step(read_questions(self.questions))] if self.questions else []
+
+    def __call__(self, folder: Path, unit: CleanUnit) -> tuple[dict[str, Any], dict[str, float]]:
+        scan = PiiScan(self.pii)
+        boilerplate = [] if unit.repeated is None else [boilerplate_step(pq.read_table(unit.repeated))]
+        steps = [*boilerplate, self.quality_step, Step("pii", scan.redact), *self.decontamination]
+        spent = {"fingerprints": 0.0}
+        with (
+            TableFile(folder / "documents.parquet", CLEAN_SCHEMA) as documents,
+            TableFile(folder / "dropped.parquet", DROPPED_SCHEMA) as dropped,
+        ):
+            sieve = Sieve(steps, dropped)
+            for table in row_groups(self.read / unit.name / "documents.parquet"):
+                kept = sieve(with_blank(table))
+                started = time.perf_counter()
+                documents.write(_with_fingerprints(kept))
+                spent["fingerprints"] += time.perf_counter() - started
+        pq.write_table(scan.findings(), folder / "findings.parquet")
+        pq.write_table(scan.words(), folder / "words.parquet")
+        return {"kept": documents.rows, "dropped": sieve.counts()}, {**sieve.seconds, **spent}
+
+
+def _with_fingerprints(table: pa.Table) -> pa.Table:
+    table = table.append_column("bytes", pc.binary_length(table["text"]).cast(pa.int64()))
+    prints = fingerprints(table["text"])
+    for name in prints.column_names:
+        table = table.append_column(name, prints[name])
+    return table

@@ -1,0 +1,96 @@
+"""Phase `read`: files become documents: parsed, their main text extracted, repaired, their language known.
+
+A unit is a run of one source's files. Its folder holds `documents.parquet`, `dropped.parquet`, `quarantine.jsonl` and,
+of web pages, `lines.parquet`, the counts that the phase `boilerplate` adds up.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from arriero.artifacts.files import write_jsonl
+from arriero.data.boilerplate import LineCounts
+from arriero.data.corpus import DROPPED_SCHEMA
+from arriero.data.documents import SCHEMA, Step
+from arriero.data.extract import EXTRACT_STEP
+from arriero.data.language import LanguageConfig, language_step
+from arriero.data.readers import Quarantined, SourceConfig, SourceFile, read_file
+from arriero.data.repair import REPAIR_STEP
+from arriero.data.sieve import Sieve, TableFile, tables
+from arriero.data.sources import SourceKind
+
+READ_SCHEMA = pa.schema([field for field in SCHEMA if field.name not in ("reason", "detail")])
+
+
+@dataclass(frozen=True)
+class ReadUnit:
+    """Consecutive files of a source."""
+
+    name: str
+    source: SourceConfig
+    files: tuple[SourceFile, ...]
+
+
+@dataclass(frozen=True)
+class ReadWork:
+    """Reads a unit's files and runs the first steps on what they hold."""
+
+    language: LanguageConfig
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        return [EXTRACT_STEP, REPAIR_STEP, language_step(self.language)]
+
+    def __call__(self, folder: Path, unit: ReadUnit) -> tuple[dict[str, Any], dict[str, float]]:
+        reader = _Reader(unit)
+        lines = LineCounts() if unit.source.kind is SourceKind.WEB else None
+        waited, started = 0.0, time.perf_counter()
+        with (
+            TableFile(folder / "documents.parquet", READ_SCHEMA) as documents,
+            TableFile(folder / "dropped.parquet", DROPPED_SCHEMA) as dropped,
+        ):
+            sieve = Sieve(self.steps, dropped)
+            for table in tables(reader.rows()):
+                waited += time.perf_counter() - started
+                kept = sieve(table)
+                documents.write(kept)
+                if lines is not None:
+                    lines.add(kept)
+                started = time.perf_counter()
+        if lines is not None:
+            lines.write(folder / "lines.parquet")
+        write_jsonl(folder / "quarantine.jsonl", [asdict(row) for row in reader.quarantined])
+        summary = {
+            "source": unit.source.name,
+            "records": reader.records,
+            "kept": documents.rows,
+            "quarantined": dict(sorted(reader.reasons.items())),
+            "dropped": sieve.counts(),
+        }
+        return summary, {"read": waited, **sieve.seconds}
+
+
+class _Reader:
+    """The rows of a unit, and what could not be read."""
+
+    def __init__(self, unit: ReadUnit) -> None:
+        self.unit = unit
+        self.records = 0
+        self.quarantined: list[Quarantined] = []
+        self.reasons: Counter[str] = Counter()
+
+    def rows(self) -> Iterator[dict[str, str | None]]:
+        for file in self.unit.files:
+            for record in read_file(file, self.unit.source):
+                if isinstance(record, Quarantined):
+                    self.quarantined.append(record)
+                    self.reasons[record.reason] += 1
+                else:
+                    self.records += 1
+                    yield asdict(record) | {"source": self.unit.source.name, "kind": self.unit.source.kind.value}

@@ -1,0 +1,72 @@
+"""Phase `write`: the documents that are left become parts of the corpus, for training or held out.
+
+A unit is one of phase `clean`. Its folder holds `train.parquet`, `heldout.parquet` and `dropped.parquet`.
+"""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from arriero.data.corpus import DROPPED_SCHEMA, SPLITS, STORED_SCHEMA
+from arriero.data.decisions import read_decisions
+from arriero.data.documents import STORED
+from arriero.data.sieve import TableFile, dropped_rows, row_groups
+from arriero.data.sources import Heldout
+from arriero.data.statistics import Statistics, StatisticsConfig
+
+LEVEL = 3  # of zstd, for what stays
+
+
+@dataclass(frozen=True)
+class WriteUnit:
+    """`number` is the unit's place in the order of the documents."""
+
+    name: str
+    number: int
+    heldout: Heldout
+
+
+@dataclass(frozen=True)
+class WriteWork:
+    """`clean` is the folder of phase clean, `decisions` the file of what is dropped for what other documents hold."""
+
+    clean: Path
+    decisions: Path
+    statistics: StatisticsConfig
+
+    def __call__(self, folder: Path, unit: WriteUnit) -> tuple[dict[str, Any], dict[str, float]]:
+        started = time.perf_counter()
+        decided = read_decisions(self.decisions, unit.number)
+        kept = {split: Counter(documents=0, bytes=0) for split in SPLITS}
+        dropped: dict[str, dict[str, Counter[str]]] = {}
+        statistics = Statistics(self.statistics)
+        first = 0
+        with (
+            TableFile(folder / "train.parquet", STORED_SCHEMA, LEVEL) as train,
+            TableFile(folder / "heldout.parquet", STORED_SCHEMA, LEVEL) as heldout,
+            TableFile(folder / "dropped.parquet", DROPPED_SCHEMA) as gone,
+        ):
+            for table in row_groups(self.clean / unit.name / "documents.parquet", ("kind", "bytes", *STORED)):
+                here = decided.slice_rows(first, first + table.num_rows)
+                first += table.num_rows
+                for step, rows in here.by_step():
+                    lost = rows.of(table)
+                    gone.write(dropped_rows(lost, step))
+                    for source, reason in zip(lost["source"].to_pylist(), lost["reason"].to_pylist(), strict=True):
+                        dropped.setdefault(step, {}).setdefault(source, Counter())[reason] += 1
+                table = table.filter(here.kept(table.num_rows))
+                held = unit.heldout.mask(table["module"])
+                for split, file, rows in (("train", train, ~held), ("heldout", heldout, held)):
+                    part = table.filter(pa.array(rows))
+                    file.write(part)
+                    kept[split].update(documents=part.num_rows, bytes=pc.sum(part["bytes"]).as_py() or 0)
+                    if split == "train":
+                        statistics.add(part)
+        summary = {"dropped": dropped, "statistics": statistics.to_json(), **kept}
+        return summary, {"write": time.perf_counter() - started}
