@@ -1,120 +1,176 @@
-"""Stage data.build: a crawl becomes a clean corpus, split into training text and held-out text.
+"""Stage data.build: crawls become a clean corpus, split into training text and held-out text.
 
-Steps, in order: extraction, language, quality, personal information, exact and near duplicates, decontamination; then
-the mixture by epochs (section 2.1 of the paper, which states none of the filters). Modules that the crawl holds out go
-through the same steps into `heldout.parquet`.
+Section 2.1 of the paper says what such a corpus must be and states none of its filters. Five phases, each of work units
+(`units`) that run in any number of processes, here or on a cluster:
+
+read         files become documents: main text, Unicode repair, language
+boilerplate  lines that a site repeats
+clean        these lines removed; quality, personal information, decontamination; fingerprints
+decide       sites full of personal information, exact and near duplicates
+write        what is left, as parts of the corpus, and the statistics of section 4.1
 """
 
-import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from arriero.artifacts import Input, Inputs, Stage, StageContext
+from arriero.artifacts import Artifact, Input, Inputs, Stage, StageContext
 from arriero.artifacts.files import file_digest, write_json
-from arriero.config import InputPath, config, setting
-from arriero.data.decontaminate import decontamination_step, read_questions
-from arriero.data.dedup import KeepRule, dedup_steps
-from arriero.data.documents import STORED, Step
-from arriero.data.engine import run_step
-from arriero.data.extract import EXTRACT_STEP, read_crawl
-from arriero.data.funnel import Funnel
-from arriero.data.language import MODEL_FILE, LanguageConfig, language_step, model_path
-from arriero.data.mixture import epochs_by_source, mixture
-from arriero.data.parquet import write_parquet
-from arriero.data.pii import PiiConfig, pii_step
-from arriero.data.quality import QUALITY_STEP
-from arriero.data.sources import Source, read_heldout, read_sources
-from arriero.errors import InputError
+from arriero.config import config, setting
+from arriero.corpus import SPLITS, Part, write_parts
+from arriero.data.boilerplate import BoilerplateConfig
+from arriero.data.decide import decide_all
+from arriero.data.declared import CrawlSource, open_crawl
+from arriero.data.engine import EngineConfig
+from arriero.data.funnel import added, funnel, worst_step
+from arriero.data.language import MODEL_FILE, LanguageConfig, model_path
+from arriero.data.mixture import MixtureConfig, epochs_by_source, mixture
+from arriero.data.phase_clean import CleanUnit, CleanWork
+from arriero.data.phase_read import ReadUnit, ReadWork
+from arriero.data.phase_write import WriteUnit, WriteWork
+from arriero.data.pii import PiiConfig
+from arriero.data.quality import QualityConfig
+from arriero.data.quarantine import check_quarantine, in_words, write_quarantine
+from arriero.data.repeated import find_repeated
+from arriero.data.sources import Source, SourceKind
+from arriero.data.statistics import StatisticsConfig, merged
+from arriero.data.units import Phase, group
+from arriero.errors import ConfigError, InputError
+
+# In the order in which documents meet them.
+STEPS = (
+    *("extract", "repair", "language", "boilerplate", "quality", "decontamination"),
+    *("pii", "exact_duplicates", "near_duplicates"),
+)
+QUESTIONS_FILE = "questions.jsonl"
+MB = 1_000_000
 
 
 @config
-class BuildConfig:
-    """From a crawl to a corpus."""
+class BuildConfig(MixtureConfig):
+    """From crawls to a corpus."""
 
     language: LanguageConfig = setting(LanguageConfig(), "which languages stay")
+    boilerplate: BoilerplateConfig = setting(BoilerplateConfig(), "lines that a site repeats")
+    quality: QualityConfig = setting(QualityConfig(), "rules that tell text from what is none")
     pii: PiiConfig = setting(PiiConfig(), "removal and redaction of personal information")
-    evaluation_questions: InputPath | None = setting(
-        None, "JSONL of {question, answer}: documents that hold one of them are dropped"
+    statistics: StatisticsConfig = setting(StatisticsConfig(), "what is counted in the corpus")
+    max_quarantined: float = setting(
+        0.05, "the run stops where a larger share of a source's records cannot be read", ge=0, le=1
     )
-    epochs: dict[str, float] = setting(
-        {"reference": 3.0},
-        "passes over a source, by its name or kind, in one pass over the mixture; 1 where not named",
-        unit="epochs",
-    )
-
-
-def steps_of(cfg: BuildConfig, rule: KeepRule) -> list[Step]:
-    """The steps that the config asks for, in their order."""
-    steps = [EXTRACT_STEP, language_step(cfg.language), QUALITY_STEP, pii_step(cfg.pii), *dedup_steps(rule)]
-    if cfg.evaluation_questions is not None:
-        steps.append(decontamination_step(read_questions(cfg.evaluation_questions)))
-    return steps
+    unit_bytes: int = setting(64 * MB, "files of a source that are read together", unit="bytes", gt=0)
+    engine: EngineConfig = setting(EngineConfig(), "where the work is done")
 
 
 def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
-    """Writes train.parquet, heldout.parquet, dropped.parquet, funnel.json and mixture.json.
+    """Writes the corpus (see `arriero.corpus`), what was dropped and quarantined, funnel, mixture and statistics.
 
-    Raises InputError if the crawl is damaged, or no document is left for training or of what it holds out;
-    ConfigError on an unknown source.
+    Raises InputError if a crawl is damaged or too much of a source cannot be read, or if no document is left for
+    training or of what is held out; ConfigError on an unknown source.
     """
-    crawl = inputs.one("crawl").path
-    sources, heldout = read_sources(crawl), frozenset(read_heldout(crawl))
-    epochs = epochs_by_source(cfg.epochs, sources)
-    steps = steps_of(cfg, KeepRule(heldout, epochs))
-    table = read_crawl(crawl, sources)
-    if not table.num_rows:
-        raise InputError(f"The crawl {crawl} holds no document. Check its sources: there is nothing to build from.")
-    funnel = Funnel.of(table)
-    with context.progress(len(steps), "steps") as bar:
-        for step in steps:
-            context.check_stop()
-            started = time.perf_counter()
-            table, dropped = run_step(step, table)
-            funnel.add(step.name, table, dropped)
-            context.timing(f"{step.name}_seconds", time.perf_counter() - started)
-            bar.advance(step=step.name, documents=table.num_rows)
-    return _write(context.out, table, heldout, funnel, epochs, sources)
+    sources = _sources(inputs)
+    epochs = _epochs(cfg, sources)
+    phase = Phase(context, cfg.engine)
+    units = read_units(sources, cfg.unit_bytes)
+    read = phase.run("read", units, ReadWork(cfg.language))
+    check_quarantine(read, cfg.max_quarantined)
+    records = _records(sources, read)
+    alive = [(unit, found) for unit, found in zip(units, read, strict=True) if found["kept"]]
+    clean_units = _clean_units(phase, cfg, [unit for unit, _ in alive], sources)
+    clean = phase.run("clean", clean_units, _clean_work(cfg, inputs, context.scratch / "read"))
+    left = [(unit, found) for unit, found in zip(clean_units, clean, strict=True) if found["kept"]]
+    folders, rows = [phase.folder("clean", unit.name) for unit, _ in left], sum(found["kept"] for _, found in left)
+    decisions = decide_all(phase, folders, rows, cfg.pii, epochs)
+    write_units = [WriteUnit(unit.name, number) for number, (unit, _) in enumerate(left)]
+    written = phase.run("write", write_units, WriteWork(context.scratch / "clean", decisions, cfg.statistics))
+    ...
 
 
-def _write(
-    out: Path, table: pa.Table, heldout: frozenset[str], funnel: Funnel, epochs: dict[str, float], sources: list[Source]
-) -> dict[str, Any]:
-    held = pc.is_in(table["module"], pa.array(sorted(heldout), pa.large_string()))
-    stored = pa.schema([(name, pa.string()) for name in STORED])
-    train, kept_out = (table.filter(rows).select(STORED).cast(stored) for rows in (pc.invert(held), held))
-    if not train.num_rows:
-        left = f"{kept_out.num_rows} are left, all held out" if kept_out.num_rows else "none is left"
+def read_units(sources: Sequence[CrawlSource], unit_bytes: int) -> list[ReadUnit]:
+    """The files of each source in groups of about `unit_bytes`."""
+    return [
+        ReadUnit(f"{number:03}-{part:05}", source.config, source.files[files.start : files.stop])
+        for number, source in enumerate(sources)
+        for part, files in enumerate(group([file.bytes for file in source.files], unit_bytes))
+    ]
+
+
+def _sources(inputs: Inputs) -> list[CrawlSource]:
+    """The sources of all crawls, by name. Raises ConfigError if two have one name."""
+    found = sorted(
+        (source for crawl in inputs.many("crawl").values() for source in open_crawl(crawl.path)),
+        key=lambda source: source.config.name,
+    )
+    for one, other in zip(found, found[1:], strict=False):
+        if one.config.name == other.config.name:
+            raise ConfigError(f"Two crawls hold a source named {one.config.name!r}. Give one of them another name.")
+    return found
+
+
+def _epochs(cfg: BuildConfig, sources: Sequence[CrawlSource]) -> dict[str, float]:
+    """Epochs of each source: as the config names it, else as the source declares, else as the config says of its kind."""
+    declared = {s.config.name: s.config.epochs for s in sources if s.config.epochs is not None}
+    return epochs_by_source({**declared, **cfg.epochs}, [_record(source, 0) for source in sources])
+
+
+def _record(source: CrawlSource, documents: int) -> Source:
+    """A source as the corpus lists it."""
+    licences = source.licences or {source.config.licence: documents}
+    name, kind = source.config.name, source.config.kind
+    return Source(name, kind, "", licences, documents, sum(f.bytes for f in source.files), source.python_version)
+
+
+def _records(sources: Sequence[CrawlSource], read: Sequence[dict[str, Any]]) -> dict[str, Source]:
+    """The sources with what was read of them. Raises InputError if that is nothing."""
+    counts, bad = Counter[str](), Counter[str]()
+    for found in read:
+        counts[found["source"]] += found["records"]
+        bad.update(found["quarantined"])
+    if not counts.total():
         raise InputError(
-            f"No document for training: of {funnel.sources.total()} documents {left}; {funnel.worst_step()}. "
-            "Give more or other text, or change that step's settings."
+            f"The crawl holds no document ({in_words(bad)}). Check its sources: there is nothing to build from."
         )
-    if heldout and not kept_out.num_rows:
-        raise InputError(
-            f"No held-out text to measure with: the crawl holds out {len(heldout)} module(s) or file(s), and none of "
-            f"their documents is left; {funnel.worst_step()}. Give more or other text, hold out a larger share or by "
-            "another seed, or set the crawl's heldout_share to 0 if nothing is to be measured."
-        )
-    report, mix = funnel.to_json(train, kept_out), mixture(train, epochs, sources)
-    write_parquet(out / "train.parquet", train)
-    write_parquet(out / "heldout.parquet", kept_out)
-    write_parquet(out / "dropped.parquet", funnel.dropped_table())
-    write_json(out / "funnel.json", report)
-    write_json(out / "mixture.json", mix)
-    return {
-        "documents_in": report["documents_in"],
-        "documents_out": report["documents_out"],
-        "train_documents": train.num_rows,
-        "heldout_documents": kept_out.num_rows,
-        "train_bytes": mix["bytes"],
-        "heldout_bytes": pc.sum(pc.binary_length(kept_out["text"])).as_py() or 0,
-    }
+    return {source.config.name: _record(source, counts[source.config.name]) for source in sources}
+
+
+def _clean_units(
+    phase: Phase, cfg: BuildConfig, units: Sequence[ReadUnit], sources: Sequence[CrawlSource]
+) -> list[CleanUnit]:
+    web = [phase.folder("read", unit.name) for unit in units if unit.source.kind is SourceKind.WEB]
+    repeated = find_repeated(phase, web, cfg.boilerplate) if web else None
+    heldout = {source.config.name: source.heldout for source in sources}
+    return [
+        CleanUnit(unit.name, repeated if unit.source.kind is SourceKind.WEB else None, heldout[unit.source.name])
+        for unit in units
+    ]
+
+
+def _clean_work(cfg: BuildConfig, inputs: Inputs, read: Path) -> CleanWork:
+    questions = tuple(artifact.path / QUESTIONS_FILE for artifact in inputs.many("evaluation").values())
+    classifier, perplexity = inputs.maybe("classifier"), inputs.maybe("perplexity")
+    return CleanWork(read, cfg.quality, cfg.pii, questions, _path(classifier), _path(perplexity))
+
+
+def _path(artifact: Artifact | None) -> Path | None:
+    return None if artifact is None else artifact.path
 
 
 def _outside(_: BuildConfig) -> dict[str, str]:
     return {MODEL_FILE: file_digest(model_path())}
 
 
-STAGE = Stage("data.build", BuildConfig, (Input("crawl", "crawl"),), "corpus", build, _outside)
+STAGE = Stage(
+    "data.build",
+    BuildConfig,
+    (
+        Input("crawl", "crawl", many=True),
+        Input("evaluation", "evaluation_texts", many=True, optional=True),
+        Input("classifier", "text_classifier", optional=True),
+        Input("perplexity", "ngram_model", optional=True),
+    ),
+    "corpus",
+    build,
+    _outside,
+)

@@ -3,7 +3,7 @@
 A document is known by its number: its unit's number shifted by 32 bits, and its row in the unit's file.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,17 @@ from arriero.artifacts.files import replacing
 SCHEMA = pa.schema(
     [("number", pa.int64()), ("step", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
 )
-ROW_BITS = 32
+UNIT_SHIFT = 32
 STEPS = ("pii", "exact_duplicates", "near_duplicates")
 
 
-def write_decisions(path: Path, tables: Iterable[pa.Table]) -> None:
-    """The tables in one file, by document; a document is in one of them at most."""
-    table = pa.concat_tables([SCHEMA.empty_table(), *tables]).sort_by("number")
+def write_decisions(path: Path, by_step: Mapping[str, pa.Table]) -> None:
+    """Tables of number, reason and detail in one file, by document; a document is in one of them at most."""
+    parts = [
+        pa.table([found["number"], pa.array([step] * len(found)), found["reason"], found["detail"]], names=SCHEMA.names)
+        for step, found in by_step.items()
+    ]
+    table = pa.concat_tables([SCHEMA.empty_table(), *(part.cast(SCHEMA) for part in parts)]).sort_by("number")
     assert pc.count_distinct(table["number"]).as_py() == table.num_rows, "a document is dropped once"
     with replacing(path) as file:
         pq.write_table(table, file, compression="zstd", row_group_size=1 << 16)
@@ -63,6 +67,6 @@ class Decisions:
 
 def read_decisions(path: Path, unit: int) -> Decisions:
     """The decisions on a unit's documents."""
-    span = (("number", ">=", unit << ROW_BITS), ("number", "<", (unit + 1) << ROW_BITS))
+    span = (("number", ">=", unit << UNIT_SHIFT), ("number", "<", (unit + 1) << UNIT_SHIFT))
     table = pq.read_table(path, filters=list(span))
-    return Decisions(np.asarray(table["number"], dtype=np.int64) - (unit << ROW_BITS), table)
+    return Decisions(np.asarray(table["number"], dtype=np.int64) - (unit << UNIT_SHIFT), table)

@@ -20,12 +20,17 @@ from arriero.data.corpus import DROPPED_SCHEMA
 from arriero.data.decontaminate import decontamination_step, read_questions
 from arriero.data.documents import SCHEMA, STORED, Step, with_blank
 from arriero.data.fingerprints import FINGERPRINTS, fingerprints
-from arriero.data.pii import PiiConfig, PiiScan
+from arriero.data.pii import PiiConfig, PiiScan, web_sites
 from arriero.data.quality import QualityConfig, quality_step
 from arriero.data.sieve import Sieve, TableFile, row_groups
+from arriero.data.sources import Heldout
 
 CLEAN_SCHEMA = pa.schema(
-    [*(SCHEMA.field(name) for name in ("kind", *STORED)), pa.field("bytes", pa.int64()), *FINGERPRINTS]
+    [
+        *(SCHEMA.field(name) for name in ("kind", *STORED)),
+        *(pa.field("bytes", pa.int64()), pa.field("site", pa.string()), pa.field("heldout", pa.bool_())),
+        *FINGERPRINTS,
+    ]
 )
 
 
@@ -35,6 +40,7 @@ class CleanUnit:
 
     name: str
     repeated: Path | None
+    heldout: Heldout
 
 
 @dataclass(frozen=True)
@@ -69,15 +75,18 @@ class CleanWork:
             for table in row_groups(self.read / unit.name / "documents.parquet"):
                 kept = sieve(with_blank(table))
                 started = time.perf_counter()
-                documents.write(_with_fingerprints(kept))
+                documents.write(_with_columns(kept, unit.heldout))
                 spent["fingerprints"] += time.perf_counter() - started
         pq.write_table(scan.findings(), folder / "findings.parquet")
         pq.write_table(scan.words(), folder / "words.parquet")
         return {"kept": documents.rows, "dropped": sieve.counts()}, {**sieve.seconds, **spent}
 
 
-def _with_fingerprints(table: pa.Table) -> pa.Table:
+def _with_columns(table: pa.Table, heldout: Heldout) -> pa.Table:
+    """What the later phases ask of each document beside its text."""
     table = table.append_column("bytes", pc.binary_length(table["text"]).cast(pa.int64()))
+    table = table.append_column("site", pa.array(web_sites(table), pa.string()))
+    table = table.append_column("heldout", pa.array(heldout.mask(table["module"])))
     prints = fingerprints(table["text"])
     for name in prints.column_names:
         table = table.append_column(name, prints[name])

@@ -71,6 +71,7 @@ class ReadWork:
             "records": reader.records,
             "kept": documents.rows,
             "quarantined": dict(sorted(reader.reasons.items())),
+            "first_quarantined": [asdict(row) for row in reader.quarantined if row.reason != EMPTY][:1],
             "dropped": sieve.counts(),
         }
         return summary, {"read": waited, **sieve.seconds}

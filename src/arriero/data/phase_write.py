@@ -17,7 +17,6 @@ from arriero.data.corpus import DROPPED_SCHEMA, SPLITS, STORED_SCHEMA
 from arriero.data.decisions import read_decisions
 from arriero.data.documents import STORED
 from arriero.data.sieve import TableFile, dropped_rows, row_groups
-from arriero.data.sources import Heldout
 from arriero.data.statistics import Statistics, StatisticsConfig
 
 LEVEL = 3  # of zstd, for what stays
@@ -29,7 +28,6 @@ class WriteUnit:
 
     name: str
     number: int
-    heldout: Heldout
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class WriteWork:
             TableFile(folder / "heldout.parquet", STORED_SCHEMA, LEVEL) as heldout,
             TableFile(folder / "dropped.parquet", DROPPED_SCHEMA) as gone,
         ):
-            for table in row_groups(self.clean / unit.name / "documents.parquet", ("kind", "bytes", *STORED)):
+            for table in row_groups(self.clean / unit.name / "documents.parquet", ("kind", "bytes", "heldout", *STORED)):
                 here = decided.slice_rows(first, first + table.num_rows)
                 first += table.num_rows
                 for step, rows in here.by_step():
@@ -61,7 +59,7 @@ class WriteWork:
                     for source, reason in zip(lost["source"].to_pylist(), lost["reason"].to_pylist(), strict=True):
                         dropped.setdefault(step, {}).setdefault(source, Counter())[reason] += 1
                 table = table.filter(here.kept(table.num_rows))
-                held = unit.heldout.mask(table["module"])
+                held = np.asarray(table["heldout"], dtype=bool)
                 for split, file, rows in (("train", train, ~held), ("heldout", heldout, held)):
                     part = table.filter(pa.array(rows))
                     file.write(part)

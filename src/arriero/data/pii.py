@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from tld import get_fld
 
 from arriero.config import config, setting
@@ -67,6 +66,12 @@ def _site_of_host(host: str) -> str:
     return host if host.replace(".", "").isdigit() else ".".join(host.split(".")[-2:])
 
 
+def web_sites(table: pa.Table) -> list[str | None]:
+    """The site of each web document, None for any other."""
+    web = [kind == SourceKind.WEB for kind in table["kind"].to_pylist()]
+    return [site_of(url) if is_web else None for url, is_web in zip(table["url"].to_pylist(), web, strict=True)]
+
+
 FINDINGS_SCHEMA = pa.schema([("site", pa.string()), ("finding", pa.uint64())])
 WORDS_SCHEMA = pa.schema([("site", pa.string()), ("words", pa.int64())])
 
@@ -82,7 +87,8 @@ class PiiScan:
     def redact(self, table: pa.Table) -> pa.Table:
         """`table` with each finding replaced by its placeholder. Nothing is dropped."""
         texts = table["text"].cast(pa.large_binary())
-        sites = self._count_words(table)
+        sites = web_sites(table)
+        self._count_words(table, sites)
         edits, redacted, held = [""] * len(table), [], np.zeros(len(table), dtype=bool)
         for row, text in enumerate(texts):
             data = text.as_py()
@@ -97,16 +103,12 @@ class PiiScan:
         text = pc.replace_with_mask(texts, pa.array(held), pa.array(redacted, pa.large_binary()))
         return with_edits(with_columns(table, text=text), edits)
 
-    def _count_words(self, table: pa.Table) -> list[str | None]:
-        """Adds the words of web documents to their sites'; gives each document's site, None for what is no web page."""
-        web = [kind == SourceKind.WEB for kind in table["kind"].to_pylist()]
-        sites = [site_of(url) if is_web else None for url, is_web in zip(table["url"].to_pylist(), web, strict=True)]
-        if any(web):
+    def _count_words(self, table: pa.Table, sites: list[str | None]) -> None:
+        if any(sites):
             words = pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(table["text"])))
             for site, count in zip(sites, words.to_pylist(), strict=True):
                 if site is not None:
                     self._words[site] += count
-        return sites
 
     def findings(self) -> pa.Table:
         """Each finding of a site once."""
@@ -136,8 +138,10 @@ def crowded_sites(findings: pa.Table, words: pa.Table, cfg: PiiConfig) -> list[s
     return sorted(joined.filter(pc.and_(many, dense))["site"].to_pylist())
 
 
-def site_buckets(sites: pa.ChunkedArray, buckets: int) -> NDArray[np.int64]:
-    """Which of `buckets` each site belongs to."""
-    encoded = sites.combine_chunks().dictionary_encode()
-    number = [_hash(site.encode()) % buckets for site in encoded.dictionary.to_pylist()]
-    return np.array(number, np.int64)[np.asarray(encoded.indices)] if len(sites) else np.zeros(0, np.int64)
+def in_bucket(table: pa.Table, bucket: int, buckets: int) -> pa.Table:
+    """The rows of the sites that fall into one of `buckets` parts."""
+    if buckets == 1 or not len(table):
+        return table
+    sites = table["site"].combine_chunks().dictionary_encode()
+    mine = np.array([_hash(site.encode()) % buckets == bucket for site in sites.dictionary.to_pylist()])
+    return table.filter(pa.array(mine[np.asarray(sites.indices)]))

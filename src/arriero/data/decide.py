@@ -1,0 +1,141 @@
+"""Phases `sites`, `exact` and `near`: what is dropped for what other documents hold.
+
+In this order: web sites full of personal information go whole; of the rest, exact duplicates; of the rest, near ones.
+The memory of each unit is bounded: it sees the rows whose hash falls into its bucket.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from arriero.artifacts.files import replacing
+from arriero.data.decisions import UNIT_SHIFT, write_decisions
+from arriero.data.duplicates import Edges, Groups, KeepRule, Numbers, band_edges, components, decide, exact_edges
+from arriero.data.engine import EngineConfig
+from arriero.data.fingerprints import BANDS
+from arriero.data.pii import FINDINGS_SCHEMA, WORDS_SCHEMA, PiiConfig, crowded_sites, in_bucket
+from arriero.data.units import Phase
+
+BUCKET_ROWS = 8_000_000  # about 200 MB of hashes and numbers
+ALONE_ROWS = 1_000_000  # fewer are done before other processes have started
+
+EDGES_SCHEMA = pa.schema([("left", pa.int64()), ("right", pa.int64())])
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The part of the work that is told by a hash; `band` of phase `near` alone."""
+
+    number: int
+    of: int
+    band: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.band:02}-{self.number:05}-of-{self.of:05}"
+
+
+@dataclass(frozen=True)
+class _Sites:
+    """Finds the crowded sites of a bucket."""
+
+    folders: tuple[Path, ...]
+    cfg: PiiConfig
+
+    def __call__(self, _: Path, bucket: Bucket) -> tuple[dict[str, Any], dict[str, float]]:
+        found, words = (
+            pa.concat_tables(
+                [schema.empty_table(), *(in_bucket(pq.read_table(f / name), bucket.number, bucket.of) for f in self.folders)]
+            )
+            for name, schema in (("findings.parquet", FINDINGS_SCHEMA), ("words.parquet", WORDS_SCHEMA))
+        )
+        return {"sites": crowded_sites(found, words, self.cfg)}, {}
+
+
+@dataclass(frozen=True)
+class _Duplicates:
+    """Finds the edges of a bucket. `excluded` is a file of the numbers that take no part."""
+
+    files: tuple[Path, ...]
+    excluded: Path
+    near: bool
+
+    def __call__(self, folder: Path, bucket: Bucket) -> tuple[dict[str, Any], dict[str, float]]:
+        excluded = np.asarray(pq.read_table(self.excluded)["number"], dtype=np.int64)
+        if self.near:
+            edges = band_edges(self.files, bucket.band, bucket.number, bucket.of, excluded)
+        else:
+            edges = exact_edges(self.files, bucket.number, bucket.of, excluded)
+        edges = edges[np.lexsort(edges.T[::-1])]
+        pq.write_table(pa.table(list(edges.T), schema=EDGES_SCHEMA), folder / "edges.parquet", compression="zstd")
+        return {"edges": len(edges)}, {}
+
+
+def decide_all(
+    phase: Phase, folders: Sequence[Path], rows: int, pii: PiiConfig, epochs: Mapping[str, float]
+) -> Path:
+    """Writes the file of decisions (`decisions`) on the documents of the units in `folders`; gives its path."""
+    if rows < ALONE_ROWS:
+        phase = Phase(phase.context, EngineConfig(workers=1))
+    files, rule = [folder / "documents.parquet" for folder in folders], KeepRule(epochs)
+    started = time.perf_counter()
+    sites = _of_sites(files, _crowded(phase, folders, pii))
+    phase.context.timing("sites_seconds", time.perf_counter() - started)
+    found = {"pii": sites}
+    for step, reason, bands in (("exact_duplicates", "exact_duplicate", 0), ("near_duplicates", "near_duplicate", BANDS)):
+        started = time.perf_counter()
+        groups = _groups(phase, step, files, rows, _numbers(found.values()), bands)
+        of = 1 + len(groups.numbers) // BUCKET_ROWS
+        parts = [decide(files, groups.part(number, of), rule, reason) for number in range(of)]
+        found[step] = pa.concat_tables(parts)
+        phase.context.timing(f"{step}_seconds", time.perf_counter() - started)
+    path = phase.context.scratch / "decisions.parquet"
+    write_decisions(path, found)
+    return path
+
+
+def _crowded(phase: Phase, folders: Sequence[Path], cfg: PiiConfig) -> list[str]:
+    rows = sum(pq.read_metadata(f / name).num_rows for f in folders for name in ("findings.parquet", "words.parquet"))
+    of = 1 + rows // BUCKET_ROWS
+    found = phase.run("sites", [Bucket(number, of) for number in range(of)], _Sites(tuple(folders), cfg))
+    return sorted(site for part in found for site in part["sites"])
+
+
+def _of_sites(files: Sequence[Path], sites: Sequence[str]) -> pa.Table:
+    """The documents of the given sites."""
+    numbers = []
+    for unit, file in enumerate(files if sites else ()):
+        hit = pc.is_in(pq.read_table(file, columns=["site"])["site"], pa.array(sites, pa.string()))
+        numbers.append(np.flatnonzero(np.asarray(hit, dtype=bool)) + (unit << UNIT_SHIFT))
+    number = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
+    return pa.table({"number": number, "reason": ["pii_site"] * len(number), "detail": pa.nulls(len(number))})
+
+
+def _numbers(tables: Any) -> Numbers:
+    return np.sort(np.concatenate([np.asarray(table["number"], dtype=np.int64) for table in tables]))
+
+
+def _groups(phase: Phase, step: str, files: Sequence[Path], rows: int, excluded: Numbers, bands: int) -> Groups:
+    """Groups of duplicates, exact ones if `bands` is 0. Edges are joined band by band: one a document is kept."""
+    path = phase.context.scratch / f"{step}.excluded.parquet"
+    with replacing(path) as file:
+        pq.write_table(pa.table({"number": excluded}), file)
+    of = 1 + rows // BUCKET_ROWS
+    buckets = [Bucket(number, of, band) for band in range(bands or 1) for number in range(of)]
+    phase.run(step, buckets, _Duplicates(tuple(files), path, bands > 0))
+    groups = components(np.zeros((0, 2), np.int64))
+    for bucket in buckets:
+        groups = components(np.concatenate([groups.edges(), _edges(phase.folder(step, bucket.name))]))
+    return groups
+
+
+def _edges(folder: Path) -> Edges:
+    table = pq.read_table(folder / "edges.parquet")
+    return np.stack([np.asarray(table[name], dtype=np.int64) for name in EDGES_SCHEMA.names], axis=1)

@@ -1,0 +1,44 @@
+"""What could not be read: kept with its place and reason. A run goes on over it, up to a stated share."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from arriero.artifacts.files import read_jsonl, write_jsonl
+from arriero.errors import InputError
+
+EMPTY = "empty"  # a file that holds no record is listed, and counts as no bad record
+
+
+def check_quarantine(read: Sequence[dict[str, Any]], most: float) -> None:
+    """`read` are the summaries of phase `read`. Raises InputError if a source's share of bad records is above `most`."""
+    good = Counter[str]()
+    bad: dict[str, Counter[str]] = {}
+    for found in read:
+        good[found["source"]] += found["records"]
+        bad.setdefault(found["source"], Counter()).update(found["quarantined"])
+    for source, reasons in bad.items():
+        count = reasons.total() - reasons[EMPTY]
+        total = count + good[source]
+        if count > most * total:
+            raise InputError(
+                f"Of {total} records of the source {source!r}, {count} cannot be read ({in_words(reasons)}), more than "
+                f"the share of {most:g} that `max_quarantined` allows. The first: {_first(read, source)}. Mend the "
+                "source, check its format and fields, or allow more."
+            )
+
+
+def in_words(reasons: Counter[str]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+
+
+def _first(read: Sequence[dict[str, Any]], source: str) -> str:
+    row = next(row for found in read if found["source"] == source for row in found["first_quarantined"])
+    detail = f" ({row['detail']})" if row["detail"] else ""
+    return f"{row['file']}, at {row['offset']}: {row['reason']}{detail}"
+
+
+def write_quarantine(path: Path, parts: Sequence[Path]) -> None:
+    """Joins the units' files, in their order."""
+    write_jsonl(path, (row for part in parts for _, row in read_jsonl(part)))
