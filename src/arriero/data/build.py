@@ -10,14 +10,18 @@ decide       sites full of personal information, exact and near duplicates
 write        what is left, as parts of the corpus, and the statistics of section 4.1
 """
 
+import os
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from arriero.artifacts import Artifact, Input, Inputs, Stage, StageContext
-from arriero.artifacts.files import file_digest, write_json
+from arriero.artifacts.files import file_digest, replacing, write_json
 from arriero.config import config, setting
 from arriero.corpus import SPLITS, Part, write_parts
 from arriero.data.boilerplate import BoilerplateConfig
@@ -85,7 +89,9 @@ def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, 
     decisions = decide_all(phase, folders, rows, cfg.pii, epochs)
     write_units = [WriteUnit(unit.name, number) for number, (unit, _) in enumerate(left)]
     written = phase.run("write", write_units, WriteWork(context.scratch / "clean", decisions, cfg.statistics))
-    ...
+    drops = added(part["dropped"] for part in (*read, *clean, *written))
+    summaries = dict(zip((unit.name for unit in write_units), written, strict=True))
+    return _Corpus(cfg, phase, records, units, summaries).write(drops, any(source.heldout for source in sources))
 
 
 def read_units(sources: Sequence[CrawlSource], unit_bytes: int) -> list[ReadUnit]:
@@ -155,6 +161,96 @@ def _clean_work(cfg: BuildConfig, inputs: Inputs, read: Path) -> CleanWork:
 
 def _path(artifact: Artifact | None) -> Path | None:
     return None if artifact is None else artifact.path
+
+
+@dataclass(frozen=True)
+class _Corpus:
+    """What the phases made, as the corpus's files."""
+
+    cfg: BuildConfig
+    phase: Phase
+    records: Mapping[str, Source]
+    units: Sequence[ReadUnit]
+    written: Mapping[str, dict[str, Any]]  # summaries of phase `write`, by unit
+
+    def write(self, drops: Mapping[str, Any], is_heldout: bool) -> dict[str, Any]:
+        """All of them; gives the metrics. Raises InputError, before anything is written, if nothing is left."""
+        source_of = {unit.name: unit.source.name for unit in self.units}
+        kept = {split: Counter[str]() for split in SPLITS}
+        sizes = {split: Counter[str]() for split in SPLITS}
+        for name, found in self.written.items():
+            for split in SPLITS:
+                kept[split][source_of[name]] += found[split]["documents"]
+                sizes[split][source_of[name]] += found[split]["bytes"]
+        came_in = {name: source.documents for name, source in self.records.items()}
+        report = funnel(came_in, {step: drops.get(step, {}) for step in STEPS}, kept)
+        _check_left(report, is_heldout)
+        out = self.phase.context.out
+        parts = {split: self._parts(split, source_of) for split in SPLITS}
+        write_parts(out, parts)
+        self._dropped()
+        counts = {name: (kept["train"][name], sizes["train"][name]) for name in kept["train"]}
+        mix = mixture(counts, self.cfg, list(self.records.values()))
+        write_json(out / "funnel.json", report)
+        write_json(out / "mixture.json", mix)
+        write_json(out / "sources.json", [asdict(source) for source in self.records.values()])
+        write_json(out / "statistics.json", merged(found["statistics"] for found in self.written.values()))
+        return {
+            "documents_in": report["documents_in"],
+            "documents_out": report["documents_out"],
+            "train_documents": report["train"],
+            "heldout_documents": report["heldout"],
+            "train_bytes": mix["bytes"],
+            "heldout_bytes": sizes["heldout"].total(),
+        }
+
+    def _parts(self, split: str, source_of: Mapping[str, str]) -> list[Part]:
+        """The units' files of a split in the corpus's folder, those without a document left out."""
+        parts: list[Part] = []
+        for name, found in self.written.items():
+            if found[split]["documents"]:
+                file = f"{split}/{len(parts):05}.parquet"
+                place(self.phase.folder("write", name) / f"{split}.parquet", self.phase.context.out / file)
+                parts.append(Part(file, source_of[name], found[split]["documents"], found[split]["bytes"]))
+        return parts
+
+    def _dropped(self) -> None:
+        """What was dropped and could not be read: one file of each that any phase left of a unit."""
+        context, number = self.phase.context, 0
+        for unit in self.units:
+            for phase in ("read", "clean", "write"):
+                file = self.phase.folder(phase, unit.name) / "dropped.parquet"
+                if file.is_file() and pq.read_metadata(file).num_rows:
+                    place(file, context.out / f"dropped/{number:05}.parquet")
+                    number += 1
+        quarantines = [self.phase.folder("read", unit.name) / "quarantine.jsonl" for unit in self.units]
+        write_quarantine(context.out / "quarantine.jsonl", quarantines)
+
+
+def _check_left(report: Mapping[str, Any], is_heldout: bool) -> None:
+    if not report["train"]:
+        left = f"{report['heldout']} are left, all held out" if report["heldout"] else "none is left"
+        raise InputError(
+            f"No document for training: of {report['documents_in']} documents {left}; {worst_step(report['steps'])}. "
+            "Give more or other text, or change that step's settings."
+        )
+    if is_heldout and not report["heldout"]:
+        raise InputError(
+            "No held-out text to measure with: the crawl holds modules (sites, files) out, and none of their documents "
+            f"is left; {worst_step(report['steps'])}. Give more or other text, hold out a larger share or by another "
+            "seed, or set the crawl's heldout_share to 0 if nothing is to be measured."
+        )
+
+
+def place(file: Path, target: Path) -> None:
+    """The file under another name as well: a link, or a copy where the file system has none."""
+    target.parent.mkdir(exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(file, target)
+    except OSError:
+        with file.open("rb") as source, replacing(target) as copy:
+            shutil.copyfileobj(source, copy)
 
 
 def _outside(_: BuildConfig) -> dict[str, str]:

@@ -86,24 +86,31 @@ class Samples:
         return Samples(vocabulary, sequences, ngrams, short)
 
 
-def read_questions(path: Path) -> Samples:
+def read_questions(paths: Sequence[Path]) -> Samples:
     """Reads JSONL rows {"question", "answer"}.
 
-    Raises InputError if there is none, or one is not such a row or asks nothing; it names the line.
+    Raises InputError if a file has none, or one is not such a row or asks nothing; it names the line.
     """
-    numbers, questions, answers = [], [], []
+    questions: list[str] = []
+    answers: list[str] = []
+    for path in paths:
+        for question, answer in _questions(path):
+            questions.append(question)
+            answers.append(answer)
+    return Samples.of(questions, answers)
+
+
+def _questions(path: Path) -> list[tuple[str, str]]:
+    rows = []
     for number, row in read_jsonl(path):
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("question", "answer")):
             raise InputError(f"{path}:{number}: expected an object with the texts `question` and `answer`.")
-        numbers.append(number)
-        questions.append(row["question"])
-        answers.append(row["answer"])
-    if not questions:
+        if not len(words(pa.chunked_array([[row["question"]]], pa.large_string()))[0]):
+            raise InputError(f"{path}:{number}: the question is empty. Remove the row.")
+        rows.append((row["question"], row["answer"]))
+    if not rows:
         raise InputError(f"{path} holds no question: there is nothing to look for. Give rows, or leave the file out.")
-    asked_S = np.bincount(words(pa.chunked_array([questions], pa.large_string()))[1], minlength=len(questions))
-    if not asked_S.all():
-        raise InputError(f"{path}:{numbers[int(asked_S.argmin())]}: the question is empty. Remove the row.")
-    return Samples.of(questions, answers)
+    return rows
 
 
 def _encoded(texts: pa.ChunkedArray, samples: Samples) -> Sequences:
