@@ -18,28 +18,11 @@ import pyarrow.parquet as pq
 from arriero.artifacts.files import replacing
 from arriero.data.decisions import UNIT_SHIFT, write_decisions
 from arriero.data.duplicates import Edges, Groups, KeepRule, Numbers, band_edges, components, decide, exact_edges
-from arriero.data.engine import EngineConfig
 from arriero.data.fingerprints import BANDS
 from arriero.data.pii import FINDINGS_SCHEMA, WORDS_SCHEMA, PiiConfig, crowded_sites, in_bucket
-from arriero.data.units import Phase
-
-BUCKET_ROWS = 8_000_000  # about 200 MB of hashes and numbers
-ALONE_ROWS = 1_000_000  # fewer are done before other processes have started
+from arriero.data.units import BUCKET_ROWS, Bucket, Phase
 
 EDGES_SCHEMA = pa.schema([("left", pa.int64()), ("right", pa.int64())])
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """The part of the work that is told by a hash; `band` of phase `near` alone."""
-
-    number: int
-    of: int
-    band: int = 0
-
-    @property
-    def name(self) -> str:
-        return f"{self.band:02}-{self.number:05}-of-{self.of:05}"
 
 
 @dataclass(frozen=True)
@@ -82,8 +65,7 @@ def decide_all(
     phase: Phase, folders: Sequence[Path], rows: int, pii: PiiConfig, epochs: Mapping[str, float]
 ) -> Path:
     """Writes the file of decisions (`decisions`) on the documents of the units in `folders`; gives its path."""
-    if rows < ALONE_ROWS:
-        phase = Phase(phase.context, EngineConfig(workers=1))
+    phase = phase.for_rows(rows)
     files, rule = [folder / "documents.parquet" for folder in folders], KeepRule(epochs)
     started = time.perf_counter()
     sites = _of_sites(files, _crowded(phase, folders, pii))

@@ -19,6 +19,8 @@ from arriero.data.engine import EngineConfig, EngineError, run_units
 from arriero.errors import InputError
 
 MANIFEST_FILE = "unit.json"
+BUCKET_ROWS = 8_000_000  # about 200 MB of hashes and numbers
+ALONE_ROWS = 1_000_000  # fewer are done before other processes have started
 MOST_FAILURES = 3  # of the engine, one after the other, in which no unit was finished
 
 
@@ -27,6 +29,19 @@ class Unit(Protocol):
 
     @property
     def name(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A unit of what is told by a hash: the rows whose hash falls into one of `of` parts. `band` is that of MinHash."""
+
+    number: int
+    of: int
+    band: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.band:02}-{self.number:05}-of-{self.of:05}"
 
 
 U = TypeVar("U", bound=Unit)
@@ -115,6 +130,10 @@ class Phase:
             self.context.timing(f"{step}_seconds", seconds)
         self.context.timing(f"phase_{name}_seconds", time.perf_counter() - started)
         return [read_json(folder / unit.name / MANIFEST_FILE)["summary"] for unit in units]
+
+    def for_rows(self, rows: int) -> "Phase":
+        """The same, in this process alone if there are few rows to go through."""
+        return self if rows >= ALONE_ROWS else Phase(self.context, EngineConfig(workers=1))
 
     def folder(self, name: str, unit: str) -> Path:
         """Where a finished unit's files lie."""
