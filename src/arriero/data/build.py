@@ -76,7 +76,7 @@ def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, 
     """
     sources = _sources(inputs)
     epochs = _epochs(cfg, sources)
-    phase = Phase(context, cfg.engine)
+    phase = Phase(context, cfg.engine).suited(bytes=sum(file.bytes for source in sources for file in source.files))
     units = read_units(sources, cfg.unit_bytes)
     read = phase.run("read", units, ReadWork(cfg.language))
     check_quarantine(read, cfg.max_quarantined)

@@ -65,7 +65,7 @@ def decide_all(
     phase: Phase, folders: Sequence[Path], rows: int, pii: PiiConfig, epochs: Mapping[str, float]
 ) -> Path:
     """Writes the file of decisions (`decisions`) on the documents of the units in `folders`; gives its path."""
-    phase = phase.for_rows(rows)
+    phase = phase.suited(rows=rows)
     files, rule = [folder / "documents.parquet" for folder in folders], KeepRule(epochs)
     started = time.perf_counter()
     sites = _of_sites(files, _crowded(phase, folders, pii))

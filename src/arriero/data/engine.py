@@ -99,29 +99,30 @@ def _unwrapped(answer: str) -> tuple[int, Any]:
 def run_units(job: Callable[[U], Any], units: Sequence[U], cfg: EngineConfig) -> Iterator[tuple[int, Any]]:
     """(index of the unit, its result) in the order in which they are done. `job` and `units` must be picklable.
 
-    Raises what the job raised if that is an ArrieroError or an OSError, and EngineError if work was lost.
+    One worker on this machine is this process. Raises what the job raised if that is an ArrieroError or an OSError, and
+    EngineError if work was lost.
     """
     guarded = _Guarded(job, units)
-    workers = min(worker_count(cfg), len(units))
-    if cfg.runner == "native" and workers <= 1:
+    workers = worker_count(cfg)
+    if cfg.runner == "native" and workers == 1:
         yield from (_unwrapped(guarded(index)) for index in range(len(units)))
         return
     _start(cfg.runner, cfg.address)
 
     # On Ray an actor is a process already.
-    @daft.cls(max_concurrency=workers, use_process=cfg.runner == "native")
+    @daft.cls(max_concurrency=min(workers, len(units)), use_process=cfg.runner == "native")
     class Worker:
         def __init__(self, guarded: _Guarded[U]) -> None:
             self.guarded = guarded
 
         @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=1)
-        def run(self, index: daft.Series) -> list[str]:
+        def run(self, index: Any) -> Any:
             return [self.guarded(i) for i in index.to_pylist()]
 
     frame = daft.from_pydict({"index": list(range(len(units)))})
     if cfg.runner == "ray":
         frame = frame.into_partitions(len(units))
-    rows = frame.select(Worker(guarded).run(daft.col("index")).alias("answer")).iter_rows()
+    rows: Any = frame.select(Worker(guarded).run(daft.col("index")).alias("answer")).iter_rows()
     try:
         while (row := _next(rows)) is not None:
             yield _unwrapped(row["answer"])
@@ -133,7 +134,8 @@ def _next(rows: Iterator[dict[str, str]]) -> dict[str, str] | None:
     try:
         return next(rows, None)
     except Exception as error:  # noqa: BLE001 - whatever the engine says, the units that are left can be run again
-        raise EngineError(f"{type(error).__name__}: {error}") from error
+        words = " ".join(str(error).split())
+        raise EngineError(words if len(words) <= 600 else f"{words[:300]} ... {words[-300:]}") from error
 
 
 def minhash(texts: pa.Array, permutations: int, ngram: int, seed: int) -> NDArray[np.uint32]:

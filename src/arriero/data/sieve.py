@@ -78,7 +78,7 @@ class Sieve:
 
     def __init__(self, steps: Sequence[Step], dropped: TableFile) -> None:
         self.steps = steps
-        self.seconds: Counter[str] = Counter()
+        self.seconds = dict.fromkeys((step.name for step in steps), 0.0)
         self._dropped = dropped
         self._counts: dict[str, dict[str, Counter[str]]] = {step.name: {} for step in steps}
 

@@ -20,7 +20,9 @@ from arriero.errors import InputError
 
 MANIFEST_FILE = "unit.json"
 BUCKET_ROWS = 8_000_000  # about 200 MB of hashes and numbers
-ALONE_ROWS = 1_000_000  # fewer are done before other processes have started
+# Less is done before other processes have started.
+ALONE_ROWS = 1_000_000
+ALONE_BYTES = 4_000_000
 MOST_FAILURES = 3  # of the engine, one after the other, in which no unit was finished
 
 
@@ -74,6 +76,12 @@ class _Job(Generic[U]):
         return timings
 
 
+def _remove_halves(folder: Path) -> None:
+    """What workers left that were killed."""
+    for half in folder.glob(".*.partial"):
+        shutil.rmtree(half, ignore_errors=True)
+
+
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
@@ -104,8 +112,7 @@ class Phase:
         """The summaries of all units, in their order. Raises InputError if the workers keep dying."""
         folder = self.context.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
-        for half in folder.glob(".*.partial"):
-            shutil.rmtree(half)
+        _remove_halves(folder)
         pending = [unit for unit in units if not _intact(folder / unit.name)]
         timings: Counter[str] = Counter()
         started, failures = time.perf_counter(), 0
@@ -125,15 +132,17 @@ class Phase:
                             f"The workers end before `{name}` of {left[0].name} is done ({error}). Most likely the "
                             "memory does not suffice: set engine.workers lower."
                         ) from None
+                    _remove_halves(folder)
                 pending = left
         for step, seconds in timings.items():
             self.context.timing(f"{step}_seconds", seconds)
         self.context.timing(f"phase_{name}_seconds", time.perf_counter() - started)
         return [read_json(folder / unit.name / MANIFEST_FILE)["summary"] for unit in units]
 
-    def for_rows(self, rows: int) -> "Phase":
-        """The same, in this process alone if there are few rows to go through."""
-        return self if rows >= ALONE_ROWS else Phase(self.context, EngineConfig(workers=1))
+    def suited(self, *, rows: int = ALONE_ROWS, bytes: int = ALONE_BYTES) -> "Phase":
+        """The same, in this process alone if there are few rows or bytes to go through."""
+        few = rows < ALONE_ROWS or bytes < ALONE_BYTES
+        return Phase(self.context, EngineConfig(workers=1)) if few else self
 
     def folder(self, name: str, unit: str) -> Path:
         """Where a finished unit's files lie."""
