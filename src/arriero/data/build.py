@@ -2,7 +2,7 @@
 
 Steps, in order: extraction, language, quality, personal information, exact and near duplicates, decontamination; then
 the mixture by epochs (section 2.1 of the paper, which states none of the filters). Modules that the crawl holds out go
-through the same steps into `heldout.parquet`.
+through the same steps into the held-out parts.
 """
 
 import time
@@ -15,14 +15,15 @@ import pyarrow.compute as pc
 from arriero.artifacts import Input, Inputs, Stage, StageContext
 from arriero.artifacts.files import file_digest, write_json
 from arriero.config import InputPath, config, setting
+from arriero.corpus import STORED_SCHEMA, Part, write_parts
 from arriero.data.decontaminate import decontamination_step, read_questions
 from arriero.data.dedup import KeepRule, dedup_steps
-from arriero.data.documents import STORED, Step
+from arriero.data.documents import Step
 from arriero.data.engine import run_step
 from arriero.data.extract import EXTRACT_STEP, read_crawl
 from arriero.data.funnel import Funnel
 from arriero.data.language import MODEL_FILE, LanguageConfig, language_step, model_path
-from arriero.data.mixture import epochs_by_source, mixture
+from arriero.data.mixture import MixtureConfig, epochs_by_source, mixture
 from arriero.data.parquet import write_parquet
 from arriero.data.pii import PiiConfig, pii_step
 from arriero.data.quality import QUALITY_STEP
@@ -31,18 +32,13 @@ from arriero.errors import InputError
 
 
 @config
-class BuildConfig:
+class BuildConfig(MixtureConfig):
     """From a crawl to a corpus."""
 
     language: LanguageConfig = setting(LanguageConfig(), "which languages stay")
     pii: PiiConfig = setting(PiiConfig(), "removal and redaction of personal information")
     evaluation_questions: InputPath | None = setting(
         None, "JSONL of {question, answer}: documents that hold one of them are dropped"
-    )
-    epochs: dict[str, float] = setting(
-        {"reference": 3.0},
-        "passes over a source, by its name or kind, in one pass over the mixture; 1 where not named",
-        unit="epochs",
     )
 
 
@@ -55,7 +51,7 @@ def steps_of(cfg: BuildConfig, rule: KeepRule) -> list[Step]:
 
 
 def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
-    """Writes train.parquet, heldout.parquet, dropped.parquet, funnel.json and mixture.json.
+    """Writes the parts of both splits, dropped.parquet, funnel.json and mixture.json.
 
     Raises InputError if the crawl is damaged, or no document is left for training or of what it holds out;
     ConfigError on an unknown source.
@@ -76,15 +72,16 @@ def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, 
             funnel.add(step.name, table, dropped)
             context.timing(f"{step.name}_seconds", time.perf_counter() - started)
             bar.advance(step=step.name, documents=table.num_rows)
-    return _write(context.out, table, heldout, funnel, epochs, sources)
+    return _write(context.out, table, heldout, funnel, cfg, sources)
 
 
 def _write(
-    out: Path, table: pa.Table, heldout: frozenset[str], funnel: Funnel, epochs: dict[str, float], sources: list[Source]
+    out: Path, table: pa.Table, heldout: frozenset[str], funnel: Funnel, mixing: MixtureConfig, sources: list[Source]
 ) -> dict[str, Any]:
     held = pc.is_in(table["module"], pa.array(sorted(heldout), pa.large_string()))
-    stored = pa.schema([(name, pa.string()) for name in STORED])
-    train, kept_out = (table.filter(rows).select(STORED).cast(stored) for rows in (pc.invert(held), held))
+    train, kept_out = (
+        table.filter(rows).select(STORED_SCHEMA.names).cast(STORED_SCHEMA) for rows in (pc.invert(held), held)
+    )
     if not train.num_rows:
         left = f"{kept_out.num_rows} are left, all held out" if kept_out.num_rows else "none is left"
         raise InputError(
@@ -97,9 +94,10 @@ def _write(
             f"their documents is left; {funnel.worst_step()}. Give more or other text, hold out a larger share or by "
             "another seed, or set the crawl's heldout_share to 0 if nothing is to be measured."
         )
-    report, mix = funnel.to_json(train, kept_out), mixture(train, epochs, sources)
-    write_parquet(out / "train.parquet", train)
-    write_parquet(out / "heldout.parquet", kept_out)
+    report = funnel.to_json(train, kept_out)
+    parts = {name: _parts(out, name, split) for name, split in (("train", train), ("heldout", kept_out))}
+    write_parts(out, parts)
+    mix = mixture({part.source: (part.documents, part.bytes) for part in parts["train"]}, mixing, sources)
     write_parquet(out / "dropped.parquet", funnel.dropped_table())
     write_json(out / "funnel.json", report)
     write_json(out / "mixture.json", mix)
@@ -111,6 +109,17 @@ def _write(
         "train_bytes": mix["bytes"],
         "heldout_bytes": pc.sum(pc.binary_length(kept_out["text"])).as_py() or 0,
     }
+
+
+def _parts(out: Path, split: str, table: pa.Table) -> list[Part]:
+    """Writes a part for each source."""
+    parts = []
+    for number, source in enumerate(sorted(set(table["source"].to_pylist()))):
+        own = table.filter(pc.equal(table["source"], source))
+        name = f"{split}/{number:05d}.parquet"
+        write_parquet(out / name, own)
+        parts.append(Part(name, source, own.num_rows, pc.sum(pc.binary_length(own["text"])).as_py()))
+    return parts
 
 
 def _outside(_: BuildConfig) -> dict[str, str]:
