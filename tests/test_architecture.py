@@ -13,6 +13,7 @@ ORDER = [
     "config",
     "artifacts",
     "metrics",
+    "corpus",
     "dialogue",
     "taxonomy",
     "containers",

@@ -57,7 +57,7 @@ class Workshop:
         self.machine = resolve_machine(MachineConfig(device="cpu", threads=given.threads), given.work / "machine.json")
         self.tokenizer, self.shards = self._borrowed("tokenizer"), self._borrowed("scratch-shards")
         corpus = self._source.artifact(f"{given.run}:corpus", "corpus")
-        self._heldout = heldout_documents(corpus.path / "heldout.parquet", HELDOUT_BYTES, DOCUMENT_BYTES, seed=1)
+        self._heldout = heldout_documents(corpus.path, HELDOUT_BYTES, DOCUMENT_BYTES, seed=1)
 
     def _borrowed(self, label: str) -> Artifact:
         """A run's artifact, linked into the study's store, where stages look for their inputs."""

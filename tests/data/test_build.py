@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_crawl import documents, prose, write_crawl
 
+from arriero.corpus import read
 from arriero.data.build import STAGE, BuildConfig
 from arriero.data.documents import Step, with_columns
 from arriero.data.engine import BATCH_DOCUMENTS, run_step
 from arriero.data.funnel import Funnel
 from arriero.errors import ConfigError, InputError
-from stages import artifact, context, inputs
+from stages import artifact, context, digests, inputs
 
 QUESTION = "When the last train has left, who waters the flowers on the window sill?"
 GERMAN = "Das ist ein ganz gewöhnlicher Satz über das Wetter, den niemand für englisch halten wird. " * 8
@@ -30,8 +31,8 @@ def build(root: Path, cfg: BuildConfig, **crawl: Any) -> tuple[Path, dict[str, A
     return given.out, STAGE.run(cfg, inputs(crawl=source), given)
 
 
-def rows_of(path: Path) -> dict[str, dict[str, str]]:
-    return {row["url" if "url" in row else "id"]: row for row in pq.read_table(path).to_pylist()}
+def rows_of(corpus: Path, split: str) -> dict[str, dict[str, str]]:
+    return {row["url"]: row for row in read(corpus, split).to_pylist()}
 
 
 def planted() -> dict[str, Any]:
@@ -59,7 +60,7 @@ def test_planted_documents_are_caught_and_the_funnel_adds_up(tmp_path: Path) -> 
     questions = tmp_path / "questions.jsonl"
     questions.write_text(json.dumps({"question": QUESTION, "answer": "The guard."}) + "\n")
     out, metrics = build(tmp_path, BuildConfig(evaluation_questions=questions, epochs={"ref": 2.5}), **planted())
-    train, dropped = rows_of(out / "train.parquet"), pq.read_table(out / "dropped.parquet").to_pylist()
+    train, dropped = rows_of(out, "train"), pq.read_table(out / "dropped.parquet").to_pylist()
     funnel = json.loads((out / "funnel.json").read_text())
     found = {
         "https://good.example/contact", "https://good.example/near", "https://r.example/0", "https://r.example/1"
@@ -67,7 +68,7 @@ def test_planted_documents_are_caught_and_the_funnel_adds_up(tmp_path: Path) -> 
     assert set(train) == found
     contact = "Write to [EMAIL], call [PHONE], card [CARD], [IBAN], [IP]."
     assert train["https://good.example/contact"]["text"].endswith(contact)
-    assert set(rows_of(out / "heldout.parquet")) == {"https://good.example/held"}
+    assert set(rows_of(out, "heldout")) == {"https://good.example/held"}
     assert sorted((row["step"], row["reason"]) for row in dropped) == [
         ("decontamination", "evaluation_ngram"),
         ("exact_duplicates", "exact_duplicate"),
@@ -93,13 +94,11 @@ def test_the_same_crawl_gives_the_same_bytes_in_whatever_order_its_rows_stand(tm
     crawl = planted()
     first, _ = build(tmp_path / "a", BuildConfig(), **crawl)
     again, _ = build(tmp_path / "b", BuildConfig(), **crawl)
-    names = sorted(path.name for path in first.iterdir())
-    assert names == ["dropped.parquet", "funnel.json", "heldout.parquet", "mixture.json", "train.parquet"]
-    for name in names:
-        assert (first / name).read_bytes() == (again / name).read_bytes()
+    assert digests(first) == digests(again)
+    assert {"parts.json", "train/00001.parquet", "heldout/00000.parquet", "mixture.json"} < set(digests(first))
     rows = [{"id": f"r{n}", "url": f"https://r.example/{n}", "text": prose(20 + n)} for n in range(5)]
     orders = [build(tmp_path / str(n), BuildConfig(), pages=[], rows=rows[::step])[0] for n, step in enumerate((1, -1))]
-    assert (orders[0] / "train.parquet").read_bytes() == (orders[1] / "train.parquet").read_bytes()
+    assert digests(orders[0] / "train") == digests(orders[1] / "train")
 
 
 def test_an_empty_corpus_names_the_step_that_dropped_most(tmp_path: Path) -> None:

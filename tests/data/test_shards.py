@@ -1,28 +1,34 @@
-"""data.shards: every token where the index says, budgets by the mixture, equal bytes."""
+"""data.shards: every token where the index says, budgets by the mixture, equal bytes for any number of workers."""
 
 import json
+import os
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.data.mixture import mixture
-from arriero.data.parquet import write_parquet
-from arriero.data.shards import ShardsConfig, encoded, write_shards
+from arriero.artifacts.files import write_json
+from arriero.corpus import read, read_parts
+from arriero.data import shards as data_shards
+from arriero.data.mixture import MixtureConfig, mixture
+from arriero.data.shards import ShardsConfig, encoded, part_budgets, write_shards
 from arriero.data.sources import Source, SourceKind
-from stages import context
+from arriero.errors import ArrieroError, Stopped
+from corpora import rows_of, write_corpus
+from stages import context, digests, stop_after
 
 SOURCES = [Source("facts", SourceKind.REFERENCE, "a", {}, 1, 1), Source("pages", SourceKind.WEB, "b", {}, 1, 1)]
 
 
 class Bytes:
-    """Ids are bytes; BOS 256 if asked for, EOS 257."""
+    """Ids are bytes; BOS 256 if asked for, EOS 257. The text "kill" ends the process."""
 
     def __init__(self, vocab_size: int = 258, bos_id: int | None = 256) -> None:
         self.vocab_size, self.bos_id, self.eos_id = vocab_size, bos_id, 257
@@ -31,25 +37,36 @@ class Bytes:
         return "bytes"
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        if "kill" in texts:
+            os._exit(9)
         return [list(text.encode()) for text in texts]
 
 
-def corpus(folder: Path, epochs: float = 2.0, documents: int = 40) -> Path:
-    folder.mkdir(parents=True)
-    rows = [
-        {"id": f"{n:03d}", "source": ("facts", "pages")[n % 2], "text": f"{n:03d}" + "x" * (17 * n % 50)}
-        for n in range(documents)
-    ]
-    table = pa.Table.from_pylist(rows)
-    write_parquet(folder / "train.parquet", table)
-    (folder / "mixture.json").write_text(json.dumps(mixture(table, {"facts": epochs, "pages": 1.0}, SOURCES)))
+def corpus(folder: Path, epochs: float = 2.0, documents: int = 40, part_documents: int = 7, extra: str = "") -> Path:
+    texts = [f"{n:03d}" + "x" * (17 * n % 50) for n in range(documents)]
+    rows = rows_of(texts[::2], "facts") + rows_of(texts[1::2] + ([extra] if extra else []), "pages")
+    write_corpus(folder, rows, part_documents=part_documents)
+    counts = {
+        name: (len(own), sum(part.bytes for part in own))
+        for name in ("facts", "pages")
+        if (own := [part for part in read_parts(folder, "train") if part.source == name])
+    }
+    write_json(folder / "mixture.json", mixture(counts, MixtureConfig(epochs={"facts": epochs}), SOURCES))
     return folder
+
+
+def load(tokenizer: Any) -> Any:
+    return tokenizer
 
 
 def shards(root: Path, tokenizer: Any, cfg: ShardsConfig, **given: Any) -> tuple[Path, dict[str, Any]]:
     work = context(root / "work")
-    write_shards(corpus(root / "corpus", **given), tokenizer, cfg, work)
+    write_shards(corpus(root / "corpus", **given), partial(load, tokenizer), cfg, work)
     return work.out, json.loads((work.out / "shards.json").read_text())
+
+
+def all_tokens(out: Path, dtype: str = "uint16") -> np.ndarray:
+    return np.concatenate([np.fromfile(path, dtype) for path in sorted(out.glob("tokens-*.bin"))])
 
 
 @pytest.mark.parametrize(("vocabulary", "dtype"), [(258, "uint16"), (2**16, "uint16"), (2**16 + 1, "uint32")])
@@ -57,57 +74,113 @@ def shards(root: Path, tokenizer: Any, cfg: ShardsConfig, **given: Any) -> tuple
 def test_every_document_lies_where_the_index_says(tmp_path: Path, vocabulary: int, dtype: str, bos: int | None) -> None:
     out, about = shards(tmp_path, Bytes(vocabulary, bos), ShardsConfig())
     assert about["dtype"] == dtype
-    tokens = np.fromfile(out / "tokens.bin", dtype)
-    texts = {row["id"]: row for row in pq.read_table(tmp_path / "corpus" / "train.parquet").to_pylist()}
-    index = pq.read_table(out / "index.parquet").to_pylist()
-    assert sorted(row["id"] for row in index) == sorted(texts)
-    end = 0
-    for row in index:
-        assert row["start"] == end
-        end += row["tokens"]
-        own = tokens[row["start"] : end].tolist()
-        assert own == [256] * (bos is not None) + list(texts[row["id"]]["text"].encode()) + [257]
-    assert len(tokens) == end == about["tokens"]
-    for source in about["sources"]:
-        span = [row for row in index if source["start"] <= row["start"] < source["start"] + source["tokens"]]
-        assert {row["source"] for row in span} == {source["name"]}
-        assert sum(row["tokens"] for row in span) == source["tokens"]
-        assert len(span) == source["documents"]
+    texts = {row["id"]: row for row in read(tmp_path / "corpus", "train").to_pylist()}
+    seen: list[str] = []
+    for file, part in zip(about["files"], read_parts(tmp_path / "corpus", "train"), strict=True):
+        tokens = np.fromfile(out / f"tokens-{file['number']:05d}.bin", dtype)
+        index = pq.read_table(out / f"index-{file['number']:05d}.parquet").to_pylist()
+        assert (len(index), len(tokens), file["source"]) == (file["documents"], file["tokens"], part.source)
+        end = 0
+        for row in index:
+            assert row["start"] == end
+            end += row["tokens"]
+            text = list(texts[row["id"]]["text"].encode())
+            assert tokens[row["start"] : end].tolist() == [256] * (bos is not None) + text + [257]
+            assert texts[row["id"]]["source"] == file["source"]
+        assert end == len(tokens)
+        seen += [row["id"] for row in index]
+    assert sorted(seen) == sorted(texts)
+    assert seen != sorted(seen)
 
 
-def test_a_cap_takes_a_random_part_of_each_source_in_its_share(tmp_path: Path) -> None:
+def test_tokens_by_source_before_and_after_the_mixture(tmp_path: Path) -> None:
+    _, about = shards(tmp_path, Bytes(), ShardsConfig(), epochs=2.5)
+    facts, pages = about["sources"]
+    assert facts["tokens"] + pages["tokens"] == about["tokens"] == sum(file["tokens"] for file in about["files"])
+    assert about["tokens_per_pass"] == int(2.5 * facts["tokens"] + pages["tokens"])
+    assert facts["share_before"] == facts["tokens"] / about["tokens"]
+    assert facts["share_after"] == 2.5 * facts["tokens"] / (2.5 * facts["tokens"] + pages["tokens"])
+
+
+def test_max_tokens_takes_a_random_part_of_each_source_in_its_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_shards, "LEAST_TOKENS", 1)
     full, about = shards(tmp_path / "full", Bytes(), ShardsConfig())
-    cap = about["tokens_per_pass"] // 3
-    out, capped = shards(tmp_path / "capped", Bytes(), ShardsConfig(max_tokens=cap))
-    assert cap - 4 <= capped["tokens_per_pass"] <= cap
+    most = about["tokens_per_pass"] // 3
+    out, capped = shards(tmp_path / "capped", Bytes(), ShardsConfig(max_tokens=most))
+    # A part leaves at most two tokens, where no text of a document has room, and that once for each epoch.
+    assert most - 2 * 2 * len(capped["files"]) <= capped["tokens_per_pass"] <= most
     mixed = {row["name"]: row for row in json.loads((tmp_path / "full/corpus/mixture.json").read_text())["sources"]}
-    whole = np.fromfile(full / "tokens.bin", "uint16")
-    part = np.fromfile(out / "tokens.bin", "uint16")
-    for a, b in zip(about["sources"], capped["sources"], strict=True):
-        assert b["share"] == pytest.approx(mixed[b["name"]]["share_after"], abs=0.01)
-        taken = part[b["start"] : b["start"] + b["tokens"]]
-        np.testing.assert_array_equal(taken, whole[a["start"] : a["start"] + b["tokens"]])
-    ids = [row["id"] for row in pq.read_table(out / "index.parquet").to_pylist()]
-    assert ids != sorted(ids)
-    other, _ = shards(tmp_path / "other", Bytes(), ShardsConfig(max_tokens=cap, seed=2))
-    assert (other / "tokens.bin").read_bytes() != (out / "tokens.bin").read_bytes()
+    for source in capped["sources"]:
+        assert source["share_after"] == pytest.approx(mixed[source["name"]]["share_after"], abs=0.03)
+    for file in capped["files"]:
+        name = f"tokens-{file['number']:05d}.bin"
+        taken, whole = (np.fromfile(folder / name, "uint16") for folder in (out, full))
+        np.testing.assert_array_equal(taken[:-1], whole[: len(taken) - 1])
+        assert taken[-1] == 257, "also a document that is cut has its end"
+    other, _ = shards(tmp_path / "other", Bytes(), ShardsConfig(max_tokens=most, seed=2))
+    assert all_tokens(other).tolist() != all_tokens(out).tolist()
 
 
-def test_equal_bytes_again_and_over_the_remains_of_a_killed_run(tmp_path: Path) -> None:
-    first, _ = shards(tmp_path / "a", Bytes(), ShardsConfig(max_tokens=500))
-    killed = context(tmp_path / "b" / "work")
-    (killed.scratch / "tokens.bin").write_bytes(b"half")
-    (killed.out / "tokens.bin").write_bytes(b"old")
-    again, _ = shards(tmp_path / "b", Bytes(), ShardsConfig(max_tokens=500))
-    for name in ("tokens.bin", "index.parquet", "shards.json"):
-        assert (first / name).read_bytes() == (again / name).read_bytes()
+@given(st.integers(0, 10**15), st.lists(st.integers(1, 10**12), min_size=1, max_size=50), st.integers(0, 3))
+def test_part_budgets_add_up_and_follow_the_bytes(budget: int, sizes: list[int], seed: int) -> None:
+    shares = part_budgets(budget, sizes, seed)
+    assert sum(shares) == budget
+    chosen = [(share, size) for share, size in zip(shares, sizes, strict=True) if share]
+    assert len(chosen) <= max(1, budget // 2**16)
+    total = sum(size for share, size in zip(shares, sizes, strict=True) if share or budget >= 2**16 * len(sizes))
+    if budget >= 2**16 * len(sizes):
+        assert all(abs(share - budget * size / total) <= 1 + budget * 1e-9 for share, size in chosen)
 
 
-@given(st.lists(st.text(max_size=5), max_size=8), st.integers(0, 60), st.integers(1, 3))
-def test_budget_is_a_prefix_of_the_stream(texts: list[str], budget: int, size: int) -> None:
+def test_every_part_may_be_the_one_that_is_drawn() -> None:
+    drawn = Counter(part_budgets(5, [1] * 4, seed).index(5) for seed in range(200))
+    assert set(drawn) == {0, 1, 2, 3}
+    assert max(drawn.values()) < 80
+
+
+@given(st.lists(st.text(max_size=5), max_size=8), st.integers(0, 60), st.integers(1, 3), st.sampled_from([None, 256]))
+def test_a_budget_takes_a_prefix_of_the_stream(texts: list[str], budget: int, size: int, bos: int | None) -> None:
     batches = [texts[start : start + size] for start in range(0, len(texts), size)]
-    tokenizer: Any = Bytes()
-    everything = [id for document in encoded(iter(batches), tokenizer, None) for id in document]
-    part = list(encoded(iter(batches), tokenizer, budget))
-    assert [id for document in part for id in document] == everything[:budget]
-    assert all(part)
+
+    def made(budget: int | None) -> tuple[list[int], list[int]]:
+        found = list(encoded(iter(batches), Bytes(bos_id=bos), np.dtype("<u2"), budget))  # type: ignore[arg-type]
+        return [id for tokens, _ in found for id in tokens.tolist()], [n for _, lengths in found for n in lengths]
+
+    (everything, lengths), (part, taken) = made(None), made(budget)
+    assert sum(taken) == len(part) <= budget
+    assert part[:-1] == everything[: max(0, len(part) - 1)]
+    assert part.count(257) == len(taken)
+    assert [part[end - 1] for end in np.cumsum(taken)] == [257] * len(taken)
+    assert len(part) >= min(budget, len(everything)) - 1 - (bos is not None), "no room is left for text"
+    assert taken[:-1] == lengths[: max(0, len(taken) - 1)]
+
+
+def test_equal_bytes_for_any_number_of_workers_and_after_a_stop(tmp_path: Path) -> None:
+    cfg = ShardsConfig(max_tokens=500)
+    alone, _ = shards(tmp_path / "alone", Bytes(), cfg)
+    both, _ = shards(tmp_path / "both", Bytes(), ShardsConfig(max_tokens=500, workers=2))
+    assert digests(alone) == digests(both)
+    root = tmp_path / "stopped"
+    made = corpus(root / "corpus")
+    stopped = context(root, stop_after(3))
+    (stopped.out / "tokens-00004.bin").write_bytes(b"half")
+    with pytest.raises(Stopped):
+        write_shards(made, partial(load, Bytes()), ShardsConfig(), stopped)
+    finished = {path: path.stat().st_mtime_ns for path in sorted(stopped.out.glob("tokens-*.bin"))[:3]}
+    assert len(list((stopped.scratch / "parts").iterdir())) == 3
+    work = context(root)
+    write_shards(made, partial(load, Bytes()), ShardsConfig(), work)
+    whole, _ = shards(tmp_path / "whole", Bytes(), ShardsConfig())
+    assert digests(work.out) == digests(whole)
+    assert all(path.stat().st_mtime_ns == time for path, time in finished.items()), "made twice"
+
+
+def test_a_killed_worker_is_named_and_what_it_finished_is_kept(tmp_path: Path) -> None:
+    made = corpus(tmp_path / "corpus", extra="kill", part_documents=3)
+    work = context(tmp_path)
+    with pytest.raises(ArrieroError, match=r"worker process has ended.*run again"):
+        write_shards(made, partial(load, Bytes()), ShardsConfig(workers=2), work)
+    assert list((work.scratch / "parts").iterdir())
+    assert not (work.out / "shards.json").exists()

@@ -3,8 +3,6 @@
 import math
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +10,7 @@ from hypothesis import strategies as st
 
 from arriero.errors import InputError
 from arriero.eval.bits_per_byte import document_bits, heldout_documents, windows
+from corpora import rows_of, write_corpus
 from tiny_chat import tiny_loaded
 
 
@@ -58,21 +57,19 @@ def test_a_window_reads_its_overlap_and_no_more() -> None:
 
 
 def heldout(folder: Path, texts: list[str]) -> Path:
-    rows = [{"id": f"{i:03d}", "source": "s", "url": "", "module": f"m{i % 3}", "text": t} for i, t in enumerate(texts)]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "heldout.parquet")
-    return folder / "heldout.parquet"
+    return write_corpus(folder, [], [row | {"module": f"m{i % 3}"} for i, row in enumerate(rows_of(texts))])
 
 
 def test_documents_are_cut_at_characters_and_at_the_total(tmp_path: Path) -> None:
-    path = heldout(tmp_path, ["é" * 100] * 20)
-    documents = heldout_documents(path, total_bytes=501, document_bytes=51, seed=3)
+    corpus = heldout(tmp_path, ["é" * 100] * 20)
+    documents = heldout_documents(corpus, total_bytes=501, document_bytes=51, seed=3)
     assert all(set(document.text) == {"é"} for document in documents)
     assert {document.bytes for document in documents[:-1]} == {50}
     assert 450 <= sum(document.bytes for document in documents) <= 501
-    assert documents == heldout_documents(path, total_bytes=501, document_bytes=51, seed=3)
-    assert [d.id for d in documents] != [d.id for d in heldout_documents(path, 501, 51, seed=4)]
+    assert documents == heldout_documents(corpus, total_bytes=501, document_bytes=51, seed=3)
+    assert [d.id for d in documents] != [d.id for d in heldout_documents(corpus, 501, 51, seed=4)]
 
 
-def test_no_text_to_measure_on_is_an_error_that_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"heldout\.parquet holds no text"):
+def test_no_text_to_measure_on_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no held-out text"):
         heldout_documents(heldout(tmp_path, ["", "  "]), 100, 100, 0)

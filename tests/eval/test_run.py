@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -20,6 +18,7 @@ from arriero.eval.run import STAGE, EvalConfig, chosen_prompts, evenly
 from arriero.metrics.overlap import token_f1
 from arriero.model import ScalarHead, load_model
 from arriero.reward.model import RewardModel, load_reward_model, save_reward_model
+from corpora import rows_of, write_corpus
 from stages import artifact, context, digests, stop_after
 from tiny_chat import prompt, tiny_artifact
 
@@ -54,12 +53,9 @@ def chat_artifact(root: Path) -> Artifact:
 
 def corpus_artifact(root: Path) -> Artifact:
     made = artifact(root, "corpus")
-    for name, count in (("train", 30), ("heldout", 12)):
-        texts = [
-            f"what does {('move', 'copy', 'list')[i % 3]} do? it reads the path of file {i}. " * 3 for i in range(count)
-        ]
-        rows = [{"id": f"{i}", "source": "s", "url": "", "module": f"m{i % 4}", "text": t} for i, t in enumerate(texts)]
-        pq.write_table(pa.Table.from_pylist(rows), made.path / f"{name}.parquet")
+    texts = [f"what does {('move', 'copy', 'list')[i % 3]} do? it reads the path of file {i}. " * 3 for i in range(30)]
+    rows = [row | {"module": f"m{i % 4}"} for i, row in enumerate(rows_of(texts))]
+    write_corpus(made.path, rows, rows[:12], part_documents=20)
     return made
 
 

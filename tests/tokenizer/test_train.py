@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from arriero.artifacts import Artifact, Inputs, Machine, Manifest, StageContext, Store
 from arriero.errors import InputError
 from arriero.tokenizer import load_chat_format, load_tokenizer
 from arriero.tokenizer.train import STAGE, TokenizerConfig, sample_lines, train_sentencepiece
+from corpora import rows_of, write_corpus
 
 TEXTS = [
     "\n".join(f"def function_{i}(x): return x + {i * 37}" for i in range(start, start + 40))
@@ -19,13 +18,9 @@ TEXTS = [
 
 def run_stage(folder: Path, texts: list[str], **settings: int) -> tuple[Path, dict[str, object]]:
     corpus, out = folder / "corpus", folder / "out"
-    for path in (corpus, out, folder / "scratch"):
+    for path in (out, folder / "scratch"):
         path.mkdir(parents=True)
-    for name, part in (("train", texts), ("heldout", texts[:1])):
-        pq.write_table(
-            pa.table({"id": [str(i) for i in range(len(part))], "text": pa.array(part, pa.string())}),
-            corpus / f"{name}.parquet",
-        )
+    write_corpus(corpus, rows_of(texts), rows_of(texts[:1]), part_documents=4)
     artifact = Artifact("a", corpus, Manifest.__new__(Manifest), Store.__new__(Store))
     context = StageContext(out, folder / "scratch", Machine())
     return out, STAGE.run(TokenizerConfig(**settings), Inputs({"corpus": {"corpus": artifact}}), context)

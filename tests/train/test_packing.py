@@ -9,6 +9,7 @@ from arriero.model import ModelConfig, Transformer, new_model
 from arriero.tokenizer import Rendered
 from arriero.train.loss import language_model_loss
 from arriero.train.packing import FILL, collate, first_fit, pack_epochs
+from arriero.train.pretrain import window_batch
 
 
 def plain_first_fit(lengths: list[int], order: list[int], capacity: int) -> list[list[int]]:
@@ -126,3 +127,25 @@ def test_layout_of_a_row() -> None:
         [0, 0, 1, 1, 1, 0],
         [0, 0, 0, 0, 0, 1],
     ]
+
+
+def test_masked_windows_of_text_have_the_loss_of_their_documents_alone() -> None:
+    """Whole documents, one that began before the window, one that goes on after it."""
+    eos = 9
+    rows = [[3, 4, eos, 5, 6, 7, eos, 1, 2], [eos, 8, eos, 2, 2, 2, 1, 4, 4]]
+    batch = window_batch(torch.tensor(rows), eos)
+    total = torch.zeros(())
+    for row in rows:
+        document: list[int] = []
+        for place, token in enumerate(row):
+            document.append(token)
+            if token == eos or place == len(row) - 1:
+                logprobs = MODEL(torch.tensor([document])).log_softmax(-1)[0, :-1]
+                total = total - logprobs.gather(1, torch.tensor(document)[1:, None]).sum()
+                document = []
+    found = language_model_loss(MODEL, batch)
+    assert found.count == 6 + 6
+    torch.testing.assert_close(found.total, total)
+    plain = window_batch(torch.tensor(rows))
+    assert plain.attention_mask is None
+    assert language_model_loss(MODEL, plain).count == 16

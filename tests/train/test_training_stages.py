@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -21,6 +19,7 @@ from arriero.tokenizer.sentencepiece import SentencePieceTokenizer
 from arriero.tokenizer.train import train_sentencepiece
 from arriero.train import pretrain, sft
 from arriero.train.optimizer import OptimizerConfig
+from corpora import rows_of, write_corpus
 from stages import artifact, context, inputs
 
 TEXTS = [f"Item {n} is a word, and {n * 7} is the number that follows it in line {n % 9}." for n in range(300)]
@@ -37,8 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     tokenizer = SentencePieceTokenizer(train_sentencepiece(TEXTS, 320))
     save_tokenizer(tokenizer, found["tokenizer"].path)
     save_chat_format(ChatFormat("llama2", tokenizer), found["tokenizer"].path)
-    columns = {"id": [str(n) for n in range(300)], "source": ["web"] * 300, "text": TEXTS}
-    pq.write_table(pa.table(columns), found["corpus"].path / "train.parquet")
+    write_corpus(found["corpus"].path, rows_of(TEXTS))
     source = {"name": "web", "kind": "web", "epochs": 1.0, "share_after": 1.0}
     write_json(found["corpus"].path / "mixture.json", {"sources": [source]})
     work = context(root / "shards")

@@ -23,8 +23,6 @@ SCHEMA = pa.schema(
         )
     ]
 )
-# What the corpus stores of a document.
-STORED = ("id", "source", "url", "module", "origin", "language", "edits", "text")
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,18 @@
-"""Stage data.shards: the corpus as token ids in one memory-mapped file.
+"""Stage data.shards: the corpus as token ids in memory-mapped files, one for each of its parts.
 
-Each document becomes BOS (where the tokenizer has one) + ids + EOS. Documents lie source by source, in a
-seeded order within each, so that a prefix of a source is a random subset of it. Epochs are not copied into the file:
-`reader.py` applies them.
+Each document becomes BOS (where the tokenizer has one) + ids + EOS; no text yields EOS, so it marks the boundaries of
+the documents. They lie in a seeded order within their part, so that a prefix of a part is a random subset of it.
+Epochs are not copied into the files: `reader.py` applies them. The parts are tokenised by worker processes: kitoken
+releases Python's lock, but lists of ids are made and read under it (a tenth of the time, so that threads would stop
+gaining at ten). A finished part lies whole in `out`, its record in `scratch`: a killed run goes on with the others.
 """
 
-import os
-from collections.abc import Iterator
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +20,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from arriero.artifacts import Input, Inputs, Stage, StageContext
-from arriero.artifacts.files import file_digest, read_json, sync_folder, write_json
+from arriero.artifacts.files import file_digest, read_json, replacing, write_json
 from arriero.config import config, setting
+from arriero.corpus import Part, read_parts
 from arriero.data.parquet import write_parquet
-from arriero.data.reader import SHARDS_FILE, TOKENS_FILE
+from arriero.data.reader import SHARDS_FILE, ShardFile, index_file, tokens_file
+from arriero.data.workers import run_work
 from arriero.tokenizer import Tokenizer, load_tokenizer
 
-INDEX_FILE = "index.parquet"
-BATCH_DOCUMENTS = 16
+BATCH_BYTES = 1 << 20  # of text, tokenised at once: its ids are Python's own numbers, some 40 bytes each
+LEAST_TOKENS = 1 << 16  # of a part under max_tokens: less would hold the beginnings of documents only
+BYTES_A_WORKER = 1 << 25  # of text: with less, starting a process takes longer than the text
 
 
 @config
@@ -37,6 +47,18 @@ class ShardsConfig:
         ge=1,
     )
     seed: int = setting(1, "order of the documents, and which are taken under max_tokens", ge=0)
+    workers: int | None = setting(
+        None, "processes that tokenise; default: machine.threads", unit="processes", ge=1, operational=True
+    )
+
+
+@dataclass(frozen=True)
+class PartWork:
+    """A part to tokenise, at most `budget` tokens of it."""
+
+    number: int
+    part: Part
+    budget: int | None
 
 
 def token_budget(max_tokens: int | None, source: dict[str, Any]) -> int | None:
@@ -44,72 +66,158 @@ def token_budget(max_tokens: int | None, source: dict[str, Any]) -> int | None:
     return None if max_tokens is None else int(max_tokens * source["share_after"] / source["epochs"])
 
 
-def encoded(texts: Iterator[list[str]], tokenizer: Tokenizer, budget: int | None) -> Iterator[list[int]]:
-    """Ids of each document, with its BOS and EOS, until `budget` tokens are reached: the last document is cut there."""
-    head = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    left = budget
+def part_budgets(budget: int | None, sizes: list[int], seed: int) -> list[int | None]:
+    """A source's budget shared among its parts, whose bytes are `sizes`; their sum is the budget exactly.
+
+    Each part's share is by its bytes, so parts with few tokens to a byte leave a little of it. Where the shares would
+    be less than LEAST_TOKENS, only some parts, drawn by the seed, get one.
+    """
+    if budget is None:
+        return [None] * len(sizes)
+    most = max(1, budget // LEAST_TOKENS)
+    chosen = sorted(np.random.default_rng(seed).permutation(len(sizes))[:most].tolist())
+    ends = np.cumsum([sizes[place] for place in chosen], dtype=object)
+    shares = np.diff([0, *(budget * end // ends[-1] for end in ends)]).tolist()
+    by_part = dict(zip(chosen, shares, strict=True))
+    return [by_part.get(place, 0) for place in range(len(sizes))]
+
+
+def planned(corpus: Path, sources: list[dict[str, Any]], cfg: ShardsConfig) -> list[PartWork]:
+    """What to tokenise, source by source in the order of mixture.json."""
+    parts = read_parts(corpus, "train")
+    work: list[PartWork] = []
+    for number, source in enumerate(sources):
+        own = [part for part in parts if part.source == source["name"] and part.bytes]
+        seed = int(np.random.SeedSequence((cfg.seed, number)).generate_state(1)[0])
+        budgets = part_budgets(token_budget(cfg.max_tokens, source), [part.bytes for part in own], seed)
+        for part, budget in zip(own, budgets, strict=True):
+            if budget != 0:
+                work.append(PartWork(len(work), part, budget))
+    return work
+
+
+def document_tokens(ids: list[list[int]], tokenizer: Tokenizer, dtype: np.dtype[Any]) -> tuple[NDArray[Any], list[int]]:
+    """The documents' tokens one after the other, each with its BOS and EOS, and how many each has."""
+    head = tokenizer.bos_id is not None
+    lengths = np.fromiter(map(len, ids), np.int64, len(ids)) + head + 1
+    ends = np.cumsum(lengths)
+    tokens = np.empty(int(lengths.sum()), dtype)
+    is_text = np.ones(len(tokens), bool)
+    is_text[ends - 1] = False
+    tokens[ends - 1] = tokenizer.eos_id
+    if tokenizer.bos_id is not None:
+        is_text[ends - lengths] = False
+        tokens[ends - lengths] = tokenizer.bos_id
+    tokens[is_text] = np.fromiter(chain.from_iterable(ids), dtype, int(is_text.sum()))
+    return tokens, lengths.tolist()
+
+
+def encoded(
+    texts: Iterator[list[str]], tokenizer: Tokenizer, dtype: np.dtype[Any], budget: int | None
+) -> Iterator[tuple[NDArray[Any], list[int]]]:
+    """`document_tokens` of each batch until `budget` tokens are reached. The last document is cut there, and its last
+    token becomes its EOS; it is left out if that leaves no text of it."""
+    left = math.inf if budget is None else budget
+    least = 2 + (tokenizer.bos_id is not None)
     for batch in texts:
-        if left == 0:
+        tokens, lengths = document_tokens(tokenizer.encode_batch(batch), tokenizer, dtype)
+        if len(tokens) > left:
+            whole = int(np.searchsorted(np.cumsum(lengths), left, side="right"))
+            rest = int(left) - sum(lengths[:whole])
+            lengths = lengths[:whole] + ([rest] if rest >= least else [])
+            tokens = tokens[: sum(lengths)]
+            tokens[-1:] = tokenizer.eos_id
+            left = 0
+        else:
+            left -= len(tokens)
+        yield tokens, lengths
+        if left < least:
             return
-        for ids in tokenizer.encode_batch(batch):
-            document = [*head, *ids, tokenizer.eos_id][:left]
-            if left is not None:
-                left -= len(document)
-            yield document
-            if left == 0:
-                return
 
 
-def write_shards(corpus: Path, tokenizer: Tokenizer, cfg: ShardsConfig, context: StageContext) -> dict[str, Any]:
-    """Writes tokens.bin, index.parquet (id, source, start, tokens) and shards.json; returns the metrics."""
-    mixture = read_json(corpus / "mixture.json")
-    train = pq.read_table(corpus / "train.parquet", columns=["id", "source", "text"])
-    dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
-    index: list[dict[str, Any]] = []
-    sources: list[dict[str, Any]] = []
-    position = 0
-    partial = context.scratch / TOKENS_FILE
-    with partial.open("wb") as file, context.progress(train.num_rows, "documents") as bar:
-        for number, source in enumerate(mixture["sources"]):
-            table = train.filter(pc.equal(train["source"], source["name"]))
-            table = table.take(np.random.default_rng((cfg.seed, number)).permutation(table.num_rows))
-            ids, start = table["id"].to_pylist(), position
-            texts = _batches(table["text"], context)
-            for id, document in zip(ids, encoded(texts, tokenizer, token_budget(cfg.max_tokens, source)), strict=False):
-                file.write(np.asarray(document, dtype).tobytes())
-                index.append({"id": id, "source": source["name"], "start": position, "tokens": len(document)})
-                position += len(document)
-                bar.advance()
-            named = {key: source[key] for key in ("name", "kind", "epochs")}
-            taken = len(index) - sum(row["documents"] for row in sources)
-            sources.append(named | {"start": start, "tokens": position - start, "documents": taken})
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, context.out / TOKENS_FILE)
-    sync_folder(context.out)
-    schema = pa.schema([("id", pa.string()), ("source", pa.string()), ("start", pa.int64()), ("tokens", pa.int64())])
-    write_parquet(context.out / INDEX_FILE, pa.Table.from_pylist(index, schema=schema))
-    per_pass = sum(row["tokens"] * row["epochs"] for row in sources)
-    for row in sources:
-        row["share"] = row["tokens"] * row["epochs"] / per_pass if per_pass else 0.0
-    digests = {name: file_digest(context.out / name) for name in (TOKENS_FILE, INDEX_FILE)}
-    totals = {"documents": len(index), "tokens": position, "tokens_per_pass": int(per_pass)}
-    layout = {"dtype": dtype.name, "tokenizer": tokenizer.digest(), "bytes": position * dtype.itemsize}
-    write_json(context.out / SHARDS_FILE, {**layout, **totals, "sources": sources, "sha256": digests})
-    return totals | {"tokens_by_source": {row["name"]: row["tokens"] for row in sources}}
+def token_type(tokenizer: Tokenizer) -> np.dtype[Any]:
+    return np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
 
 
-def _batches(texts: pa.ChunkedArray, context: StageContext) -> Iterator[list[str]]:
-    for start in range(0, len(texts), BATCH_DOCUMENTS):
-        context.check_stop()
-        yield texts.slice(start, BATCH_DOCUMENTS).to_pylist()
+def batches(texts: pa.ChunkedArray, order: NDArray[np.int64]) -> Iterator[list[str]]:
+    """The texts in `order`, about BATCH_BYTES at a time."""
+    sizes = np.asarray(pc.binary_length(texts))[order]
+    cuts = np.flatnonzero(np.diff(np.cumsum(sizes, dtype=np.int64) // BATCH_BYTES)) + 1
+    for rows in np.split(order, cuts):
+        yield texts.take(pa.array(rows)).to_pylist()
+
+
+def tokenise(tokenizer: Tokenizer, work: PartWork, corpus: Path, out: Path, records: Path, seed: int) -> ShardFile:
+    """Writes a part's tokens-NNNNN.bin and index-NNNNN.parquet (id, start, tokens), then its record."""
+    table = pq.read_table(corpus / work.part.file, columns=["id", "text"])
+    order = np.random.default_rng((seed, work.number)).permutation(table.num_rows)
+    digest, counts = hashlib.sha256(), list[int]()
+    with replacing(out / tokens_file(work.number)) as file:
+        texts = batches(table["text"], order)
+        for tokens, lengths in encoded(texts, tokenizer, token_type(tokenizer), work.budget):
+            file.write(tokens.data)
+            digest.update(tokens.data)
+            counts += lengths
+    starts = np.cumsum([0, *counts], dtype=np.int64)
+    ids = table["id"].take(pa.array(order[: len(counts)]))
+    index = pa.table({"id": ids, "start": starts[:-1], "tokens": pa.array(counts, pa.int64())})
+    write_parquet(out / index_file(work.number), index)
+    digests = digest.hexdigest(), file_digest(out / index_file(work.number))
+    made = ShardFile(work.number, work.part.source, len(counts), int(starts[-1]), *digests)
+    write_json(_record(records, work), asdict(made))
+    return made
+
+
+def _record(records: Path, work: PartWork) -> Path:
+    return records / f"{work.number:05d}.json"
+
+
+def write_shards(
+    corpus: Path, load: Callable[[], Tokenizer], cfg: ShardsConfig, context: StageContext
+) -> dict[str, Any]:
+    """Writes the files of all parts and shards.json; returns the metrics. `load` must be picklable."""
+    sources, records = read_json(corpus / "mixture.json")["sources"], context.scratch / "parts"
+    tokenizer = load()
+    work = planned(corpus, sources, cfg)
+    made = [ShardFile(**read_json(_record(records, one))) for one in work if _record(records, one).exists()]
+    done = {file.number for file in made}
+    left = [one for one in work if one.number not in done]
+    workers = cfg.workers or min(context.machine.threads, sum(one.part.bytes for one in left) // BYTES_A_WORKER)
+    function = partial(tokenise, corpus=corpus, out=context.out, records=records, seed=cfg.seed)
+    documents = sum(one.part.documents for one in work)
+    with context.progress(documents, "documents", documents - sum(one.part.documents for one in left)) as bar:
+        for one, file in run_work(function, left, load, workers, context.check_stop):
+            made.append(file)
+            bar.advance(one.part.documents)
+    about = layout(sorted(made, key=lambda file: file.number), sources)
+    kind = {"dtype": token_type(tokenizer).name, "tokenizer": tokenizer.digest()}
+    write_json(context.out / SHARDS_FILE, kind | about)
+    totals = {name: about[name] for name in ("documents", "tokens", "tokens_per_pass")}
+    return totals | {"tokens_by_source": {row["name"]: row["tokens"] for row in about["sources"]}}
+
+
+def layout(files: list[ShardFile], sources: list[dict[str, Any]]) -> dict[str, Any]:
+    """The files, and of each source of mixture.json its tokens before and after its epochs."""
+    rows = []
+    for source in sources:
+        own = [file for file in files if file.source == source["name"]]
+        tokens = sum(file.tokens for file in own)
+        counted = {"documents": sum(file.documents for file in own), "tokens": tokens}
+        named = {key: source[key] for key in ("name", "kind", "epochs")}
+        rows.append(named | counted | {"tokens_per_pass": tokens * source["epochs"]})
+    total, per_pass = (sum(row[key] for row in rows) for key in ("tokens", "tokens_per_pass"))
+    for row in rows:
+        row["share_before"] = row["tokens"] / total if total else 0.0
+        row["share_after"] = row["tokens_per_pass"] / per_pass if total else 0.0
+    totals = {"documents": sum(row["documents"] for row in rows), "tokens": total, "tokens_per_pass": int(per_pass)}
+    return totals | {"sources": rows, "files": [asdict(file) for file in files]}
 
 
 def shards(cfg: ShardsConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
     """Tokenises a corpus with a tokenizer, or with the one that a model carries."""
     source = inputs.one("tokenizer")
     folder = source.path / "tokenizer" if source.manifest.kind == "model" else source.path
-    return write_shards(inputs.one("corpus").path, load_tokenizer(folder), cfg, context)
+    return write_shards(inputs.one("corpus").path, partial(load_tokenizer, folder), cfg, context)
 
 
 STAGE = Stage(

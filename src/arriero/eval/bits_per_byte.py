@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from arriero.corpus import batches
 from arriero.errors import InputError
 from arriero.generation import response_logprobs
 from arriero.model import LoadedModel
@@ -40,27 +40,32 @@ class Window:
     end: int
 
 
-def heldout_documents(path: Path, total_bytes: int, document_bytes: int, seed: int) -> list[Document]:
-    """Documents of a corpus's Parquet file in an order drawn by `seed`, until `total_bytes` are reached.
+def heldout_documents(corpus: Path, total_bytes: int, document_bytes: int, seed: int) -> list[Document]:
+    """Held-out documents of a corpus in an order drawn by `seed`, until `total_bytes` are reached.
 
     Each is cut to `document_bytes` at a character's boundary, so that many documents are seen and none outweighs the
     rest. Raises InputError if there is no text.
     """
-    table = pq.read_table(path, columns=["id", "module", "text"])
-    rows = sorted(table.to_pylist(), key=lambda row: str(row["id"]))
+    rows = sorted(
+        (row["id"], row["module"], row["text"].encode()[:document_bytes])
+        for batch in batches(corpus, "heldout", ["id", "module", "text"])
+        for row in batch.to_pylist()
+    )
     order = np.random.default_rng(seed).permutation(len(rows))
     documents: list[Document] = []
     left = total_bytes
     for index in order:
-        row = rows[index]
-        text = row["text"].encode()[: min(document_bytes, left)].decode(errors="ignore")
+        id, module, encoded = rows[index]
+        text = encoded[:left].decode(errors="ignore")
         if text.strip():
-            documents.append(Document(str(row["id"]), str(row["module"]), text))
+            documents.append(Document(id, module, text))
             left -= documents[-1].bytes
         if left <= 0:
             break
     if not documents:
-        raise InputError(f"{path} holds no text, so there is nothing to measure bits per byte on. Hold out more text.")
+        raise InputError(
+            f"{corpus} has no held-out text, so there is nothing to measure bits per byte on. Hold out more."
+        )
     return documents
 
 

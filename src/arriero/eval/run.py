@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from arriero.artifacts import Input, Inputs, Stage, StageContext
 from arriero.artifacts.files import write_json, write_jsonl
 from arriero.config import config, setting
+from arriero.corpus import batches
 from arriero.dialogue import Prompt, PromptKind, read_prompts
 from arriero.errors import ConfigError, InputError
 from arriero.eval.baselines import Bigram, Ids, byte_ids, xz_bits, xz_size
@@ -164,7 +166,7 @@ def _bits_per_byte(cfg: EvalConfig, inputs: Inputs, context: StageContext, shelf
     if not models:
         return {"documents": 0, "modules": 0, "bytes": 0, "models": [], "changes": []}
     corpus = inputs.one("corpus").path
-    documents = heldout_documents(corpus / "heldout.parquet", cfg.heldout_bytes, cfg.document_bytes, cfg.seed)
+    documents = heldout_documents(corpus, cfg.heldout_bytes, cfg.document_bytes, cfg.seed)
     sizes = [float(document.bytes) for document in documents]
     modules = [document.module for document in documents]  # documents of one module are no independent evidence
     bits = heldout_bits(context, shelf, models, documents, (cfg.context, cfg.overlap))
@@ -192,18 +194,28 @@ def _ratio(
 
 
 def training_text(corpus: Path, most_bytes: int, seed: int) -> list[str]:
-    """Documents of the corpus's training text in an order drawn by `seed`, up to `most_bytes`."""
-    table = pq.read_table(corpus / "train.parquet", columns=["id", "text"])
-    rows = sorted(table.to_pylist(), key=lambda row: str(row["id"]))
-    texts: list[str] = []
+    """Documents of the corpus's training text in an order drawn by `seed`, up to `most_bytes`, the last one cut.
+
+    The corpus is read twice, for the sizes and for the texts that are drawn, so that memory holds these alone.
+    """
+    columns = ["id", "text"]
+    sizes = {
+        id: size
+        for batch in batches(corpus, "train", columns)
+        for id, size in zip(batch["id"].to_pylist(), pc.binary_length(batch["text"]).to_pylist(), strict=True)
+    }
+    ids = sorted(sizes)
+    drawn = [ids[place] for place in np.random.default_rng(seed).permutation(len(ids))]
+    ends = np.cumsum([sizes[id] for id in drawn])
+    texts = dict.fromkeys(drawn[: int(np.searchsorted(ends, most_bytes)) + 1], "")
+    for batch in batches(corpus, "train", columns):
+        wanted = batch.filter(pc.is_in(batch["id"], pa.array(list(texts), pa.string())))
+        texts.update(zip(wanted["id"].to_pylist(), wanted["text"].to_pylist(), strict=True))
     left = most_bytes
-    for index in np.random.default_rng(seed).permutation(len(rows)):
-        text = rows[index]["text"].encode()[:left].decode(errors="ignore")
-        texts.append(text)
-        left -= len(text.encode())
-        if left <= 0:
-            break
-    return texts
+    for id, text in texts.items():
+        texts[id] = text.encode()[:left].decode(errors="ignore")
+        left -= sizes[id]
+    return list(texts.values())
 
 
 def _baselines(

@@ -9,15 +9,14 @@ import heapq
 import io
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from sentencepiece import SentencePieceTrainer
 
 from arriero.artifacts import Input, Inputs, Stage, StageContext
 from arriero.config import config, setting
+from arriero.corpus import texts
 from arriero.errors import InputError
 from arriero.tokenizer.chat_format import ChatFormat, save_chat_format
 from arriero.tokenizer.sentencepiece import SentencePieceTokenizer
@@ -80,13 +79,13 @@ def _why_not(message: str, vocab_size: int) -> str:
     return f"SentencePiece could not learn a vocabulary of {vocab_size}: {message}."
 
 
-def sample_lines(texts: Iterator[list[str]], config: TokenizerConfig) -> list[str]:
+def sample_lines(batches: Iterator[list[str]], config: TokenizerConfig) -> list[str]:
     """`max_sentences` lines, drawn evenly and in the corpus's order; memory is bounded by the sample."""
     rng = np.random.default_rng(config.seed)
 
     def keyed() -> Iterator[tuple[float, int, str]]:
         index = 0
-        for batch in texts:
+        for batch in batches:
             lines = [line for text in batch for line in text.split("\n") if line and not line.isspace()]
             for key, line in zip(rng.random(len(lines)).tolist(), lines, strict=True):
                 yield key, index, _cut(line, config.max_sentence_bytes)
@@ -102,16 +101,9 @@ def _cut(line: str, most: int) -> str:
     return line.encode("utf-8")[:most].decode("utf-8", errors="ignore")
 
 
-def _texts(path: Path) -> Iterator[list[str]]:
-    """The `text` column of a Parquet file, some rows at a time."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=256, columns=["text"]):
-            yield batch.column(0).to_pylist()
-
-
-def _bytes_per_token(tokenizer: SentencePieceTokenizer, texts: Iterator[list[str]]) -> float | None:
+def _bytes_per_token(tokenizer: SentencePieceTokenizer, batches: Iterator[list[str]]) -> float | None:
     bytes_, tokens = 0, 0
-    for batch in texts:
+    for batch in batches:
         bytes_ += sum(len(text.encode("utf-8")) for text in batch)
         tokens += sum(len(ids) for ids in tokenizer.encode_batch(batch))
     return bytes_ / tokens if tokens else None
@@ -120,7 +112,7 @@ def _bytes_per_token(tokenizer: SentencePieceTokenizer, texts: Iterator[list[str
 def _run(config: TokenizerConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
     corpus = inputs.one("corpus").path
     with context.progress(3, "steps") as progress:
-        lines = sample_lines(_texts(corpus / "train.parquet"), config)
+        lines = sample_lines(texts(corpus, "train"), config)
         if not lines:
             raise InputError("The corpus holds no text to learn a tokenizer from: every document was dropped or empty.")
         progress.advance(lines=len(lines))
@@ -129,7 +121,7 @@ def _run(config: TokenizerConfig, inputs: Inputs, context: StageContext) -> dict
         progress.advance()
         save_tokenizer(tokenizer, context.out)
         save_chat_format(ChatFormat("llama2", tokenizer), context.out)
-        heldout = _bytes_per_token(tokenizer, _texts(corpus / "heldout.parquet"))
+        heldout = _bytes_per_token(tokenizer, texts(corpus, "heldout"))
         progress.advance()
     return {
         "vocab_size": tokenizer.vocab_size,

@@ -39,6 +39,19 @@ class TokenBatch:
         )
 
 
+def mask_within(documents_BT: Tensor) -> Tensor:
+    """(B, 1, T, T): a token may attend to those before it, and to itself, of the document with its number."""
+    T = documents_BT.shape[1]
+    causal = torch.ones(T, T, dtype=torch.bool, device=documents_BT.device).tril()
+    return (documents_BT[:, None, :, None] == documents_BT[:, None, None, :]) & causal
+
+
+def document_numbers(tokens_BT: Tensor, eos_id: int) -> Tensor:
+    """(B, T) long: the number of each token's document in its row, from 0; `eos_id` is the last of each."""
+    ends = (tokens_BT == eos_id).long()
+    return ends.cumsum(1) - ends
+
+
 def first_fit(lengths: Sequence[int], order: Sequence[int], capacity: int) -> list[list[int]]:
     """Rows of indices into `lengths`: each, in `order`, goes to the first row with room. Every length <= capacity."""
     rows: list[list[int]] = []
@@ -97,9 +110,6 @@ def collate(
             counted[b, start] = False  # nothing of its own dialogue precedes it
             documents[b, span] = number
             start = span.stop
-    mask = None
-    if mask_documents:
-        causal = torch.ones(sequence_length, sequence_length, dtype=torch.bool).tril()
-        mask = (documents[:, None, :, None] == documents[:, None, None, :]) & causal
+    mask = mask_within(documents) if mask_documents else None
     ahead = (tokens.roll(-1, 1), counted.roll(-1, 1))  # wraps the row's first token to its end, where it is not counted
     return TokenBatch(tokens, *ahead, mask, int((documents > 0).sum()))

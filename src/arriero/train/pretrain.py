@@ -29,7 +29,7 @@ from arriero.tokenizer import load_tokenizer
 from arriero.train.loop import fit
 from arriero.train.loss import language_model_loss
 from arriero.train.optimizer import OptimizerConfig
-from arriero.train.packing import TokenBatch
+from arriero.train.packing import TokenBatch, document_numbers, mask_within
 from arriero.train.step import check_batch_sizes
 from arriero.train.tracking import final_mean, read_series
 
@@ -47,6 +47,9 @@ class PretrainConfig:
     sequence_length: int = setting(256, "tokens a sequence (paper: 4096)", unit="tokens", ge=2)
     micro_batch_size: int = setting(8, "sequences that go through the model at once", unit="sequences", ge=1)
     global_batch_size: int = setting(8, "sequences a step (paper: 4M tokens)", unit="sequences", ge=1)
+    mask_documents: bool = setting(
+        False, "whether documents in one sequence are hidden from each other (paper: not stated); costs memory and time"
+    )
     optimizer: OptimizerConfig = setting(OptimizerConfig(lr=3e-4, warmup_fraction=0.05), "AdamW and its schedule")
     lora: LoraConfig | None = setting(None, "train adapters on the base instead of all weights")
     seed: int = setting(1, "initial weights and order of the windows", ge=0)
@@ -94,10 +97,14 @@ def starting_model(cfg: PretrainConfig, tokenizer: Artifact | None, base: Artifa
     return model if cfg.lora is None else add_lora(model, cfg.lora, cfg.seed)
 
 
-def window_batch(windows_BT1: torch.Tensor) -> TokenBatch:
-    """Every token of a window but its first is a target."""
+def window_batch(windows_BT1: torch.Tensor, eos_id: int | None = None) -> TokenBatch:
+    """Every token of a window but its first is a target. With `eos_id`, which ends each document, documents do not see
+    each other, and the first token of a document, which nothing of its own precedes, is no target."""
     tokens, targets = windows_BT1[:, :-1], windows_BT1[:, 1:]
-    return TokenBatch(tokens, targets, torch.ones_like(tokens, dtype=torch.bool), trained_tokens=tokens.numel())
+    counted, mask = torch.ones_like(tokens, dtype=torch.bool), None
+    if eos_id is not None:
+        counted, mask = tokens != eos_id, mask_within(document_numbers(tokens, eos_id))
+    return TokenBatch(tokens, targets, counted, mask, trained_tokens=tokens.numel())
 
 
 def run(cfg: PretrainConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
@@ -109,15 +116,19 @@ def run(cfg: PretrainConfig, inputs: Inputs, context: StageContext) -> dict[str,
     assert source is not None
     vocabulary = source.path / TOKENIZER if base is not None else source.path
     # Not the vocabularies' sizes: a released model's is often padded beyond its tokenizer's.
-    if reader.tokenizer != load_tokenizer(vocabulary).digest():
+    own = load_tokenizer(vocabulary)
+    if reader.tokenizer != own.digest():
         raise ConfigError(
             "The shards were made with another tokenizer than the model's: give data.shards the same tokenizer or "
             "model as train.pretrain."
         )
 
+    eos_id = own.eos_id if cfg.mask_documents else None
+
     def micro_batches(step: int) -> list[TokenBatch]:
         windows = torch.from_numpy(reader.batch(step, cfg.global_batch_size))
-        return [window_batch(part).to(context.machine.device) for part in torch.split(windows, cfg.micro_batch_size)]
+        parts = torch.split(windows, cfg.micro_batch_size)
+        return [window_batch(part.to(context.machine.device), eos_id) for part in parts]
 
     fit(
         model,

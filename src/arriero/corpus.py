@@ -1,7 +1,8 @@
 """The corpus's files, as those who read it see them: `train/NNNNN.parquet` and `heldout/NNNNN.parquet`.
 
-Each part holds documents of one source, in the order of the crawl, with the columns `documents.STORED`. `parts.json`
-lists them: nothing else in the folder counts.
+Each part holds documents of one source, in the order of the crawl, with the columns `STORED`. `parts.json` lists them:
+nothing else in the folder counts. This stands outside of `data`, which uses the tokenizer, since the tokenizer is
+trained on a corpus.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arriero.artifacts.files import read_json, write_json
-from arriero.data.documents import STORED
 from arriero.errors import InputError
 
+STORED = ("id", "source", "url", "module", "origin", "language", "edits", "text")
 PARTS_FILE = "parts.json"
 SPLITS = ("train", "heldout")
 BATCH_DOCUMENTS = 256
