@@ -1,0 +1,1 @@
+"""Readers of sources: what a source holds (source), its files (files), and one reader a format (read.READERS)."""
