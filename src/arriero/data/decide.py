@@ -16,8 +16,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arriero.artifacts.files import replacing
-from arriero.data.decisions import UNIT_SHIFT, write_decisions
-from arriero.data.duplicates import Edges, Groups, KeepRule, Numbers, band_edges, components, decide, exact_edges
+from arriero.data.decisions import write_decisions
+from arriero.data.duplicates import (
+    NO_EDGES,
+    UNIT_SHIFT,
+    Edges,
+    Groups,
+    Numbers,
+    band_edges,
+    components,
+    decide_exact,
+    decide_near,
+    exact_edges,
+)
 from arriero.data.fingerprints import BANDS
 from arriero.data.pii import FINDINGS_SCHEMA, WORDS_SCHEMA, PiiConfig, crowded_sites, in_bucket
 from arriero.data.units import BUCKET_ROWS, Bucket, Phase
@@ -66,16 +77,16 @@ def decide_all(
 ) -> Path:
     """Writes the file of decisions (`decisions`) on the documents of the units in `folders`; gives its path."""
     phase = phase.suited(rows=rows)
-    files, rule = [folder / "documents.parquet" for folder in folders], KeepRule(epochs)
+    files = [folder / "documents.parquet" for folder in folders]
     started = time.perf_counter()
     sites = _of_sites(files, _crowded(phase, folders, pii))
     phase.context.timing("sites_seconds", time.perf_counter() - started)
     found = {"pii": sites}
-    for step, reason, bands in (("exact_duplicates", "exact_duplicate", 0), ("near_duplicates", "near_duplicate", BANDS)):
+    for step, decide, bands in (("exact_duplicates", decide_exact, 0), ("near_duplicates", decide_near, BANDS)):
         started = time.perf_counter()
         groups = _groups(phase, step, files, rows, _numbers(found.values()), bands)
         of = 1 + len(groups.numbers) // BUCKET_ROWS
-        parts = [decide(files, groups.part(number, of), rule, reason) for number in range(of)]
+        parts = [decide(files, groups.part(number, of), epochs) for number in range(of)]
         found[step] = pa.concat_tables(parts)
         phase.context.timing(f"{step}_seconds", time.perf_counter() - started)
     path = phase.context.scratch / "decisions.parquet"
@@ -112,7 +123,7 @@ def _groups(phase: Phase, step: str, files: Sequence[Path], rows: int, excluded:
     of = 1 + rows // BUCKET_ROWS
     buckets = [Bucket(number, of, band) for band in range(bands or 1) for number in range(of)]
     phase.run(step, buckets, _Duplicates(tuple(files), path, bands > 0))
-    groups = components(np.zeros((0, 2), np.int64))
+    groups = components(NO_EDGES)
     for bucket in buckets:
         groups = components(np.concatenate([groups.edges(), _edges(phase.folder(step, bucket.name))]))
     return groups

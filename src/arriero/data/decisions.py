@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from arriero.artifacts.files import replacing
+from arriero.data.duplicates import UNIT_SHIFT
 
 SCHEMA = pa.schema(
     [("number", pa.int64()), ("step", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
 )
-UNIT_SHIFT = 32
 STEPS = ("pii", "exact_duplicates", "near_duplicates")
 
 

@@ -9,7 +9,7 @@ The keep rule: a held-out document before one for training (so of a held-out pag
 latter goes), then the source that the mixture reads most often, then the longest text, then the smallest id.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,7 +34,7 @@ ROUNDS = 16
 # Sketches compared at a time: 2 x 9 MB.
 COMPARED = 1 << 16
 
-METADATA = ("id", "source", "module", "bytes")
+METADATA = ("id", "source", "heldout", "bytes")
 DECISIONS = pa.schema([("number", pa.int64()), ("reason", pa.large_string()), ("detail", pa.large_string())])
 
 
@@ -177,22 +177,14 @@ def components(edges: Edges) -> Groups:
     return Groups(numbers, numbers[labels])
 
 
-@dataclass(frozen=True)
-class KeepRule:
-    """Decides between duplicates: `heldout` modules, and `epochs` of each source."""
-
-    heldout: Collection[str]
-    epochs: Mapping[str, float]
-
-
-def decide_exact(files: Sequence[Path], groups: Groups, rule: KeepRule) -> pa.Table:
+def decide_exact(files: Sequence[Path], groups: Groups, epochs: Mapping[str, float]) -> pa.Table:
     """DECISIONS on all but the first document of each group by the keep rule."""
     table = _gathered(files, groups.numbers, list(METADATA))
-    stays, goes = _led(_keep_order(table, groups, rule), groups.labels)
-    return _decisions(table, groups.numbers, stays, goes, rule, "exact_duplicate")
+    stays, goes = _led(_keep_order(table, groups, epochs), groups.labels)
+    return _decisions(table, groups.numbers, stays, goes, "exact_duplicate")
 
 
-def decide_near(files: Sequence[Path], groups: Groups, rule: KeepRule) -> pa.Table:
+def decide_near(files: Sequence[Path], groups: Groups, epochs: Mapping[str, float]) -> pa.Table:
     """DECISIONS on the documents of each group that are like one that stays.
 
     By the keep rule the first of a group stays and those like it go; of those that are left the first stays again, and
@@ -200,7 +192,7 @@ def decide_near(files: Sequence[Path], groups: Groups, rule: KeepRule) -> pa.Tab
     """
     table = _gathered(files, groups.numbers, [*METADATA, "sketch"])
     sketches = _sketches(table["sketch"])
-    left = _keep_order(table, groups, rule)
+    left = _keep_order(table, groups, epochs)
     stays, goes = [left[:0]], [left[:0]]
     while len(left):
         leaders, left = _led(left, groups.labels)
@@ -208,16 +200,16 @@ def decide_near(files: Sequence[Path], groups: Groups, rule: KeepRule) -> pa.Tab
         stays.append(leaders[alike])
         goes.append(left[alike])
         left = left[~alike]
-    return _decisions(table, groups.numbers, np.concatenate(stays), np.concatenate(goes), rule, "near_duplicate")
+    return _decisions(table, groups.numbers, np.concatenate(stays), np.concatenate(goes), "near_duplicate")
 
 
-def _keep_order(table: pa.Table, groups: Groups, rule: KeepRule) -> NDArray[np.int64]:
+def _keep_order(table: pa.Table, groups: Groups, epochs: Mapping[str, float]) -> NDArray[np.int64]:
     """Rows of the table, group by group, in each those to keep first."""
     sources = table["source"].combine_chunks().dictionary_encode()
-    passes = np.array([rule.epochs[source] for source in sources.dictionary.to_pylist()], np.float64)
+    passes = np.array([epochs[source] for source in sources.dictionary.to_pylist()], np.float64)
     keys = {
         "label": groups.labels,
-        "trains": (~_held(table, rule)).view(np.uint8),
+        "trains": (~_held(table)).view(np.uint8),
         "passes": -passes[sources.indices.to_numpy()],
         "length": -table["bytes"].to_numpy().astype(np.int64),
         "id": table["id"],
@@ -227,9 +219,8 @@ def _keep_order(table: pa.Table, groups: Groups, rule: KeepRule) -> NDArray[np.i
     return np.asarray(order, dtype=np.int64)
 
 
-def _held(table: pa.Table, rule: KeepRule) -> NDArray[np.bool_]:
-    held = pc.is_in(table["module"], pa.array(sorted(rule.heldout), table["module"].type))
-    return np.asarray(held, dtype=np.bool_)
+def _held(table: pa.Table) -> NDArray[np.bool_]:
+    return np.asarray(table["heldout"], dtype=np.bool_)
 
 
 def _decisions(
@@ -237,10 +228,9 @@ def _decisions(
     numbers: Numbers,
     stays: NDArray[np.int64],
     goes: NDArray[np.int64],
-    rule: KeepRule,
     reason: str,
 ) -> pa.Table:
-    held = _held(table, rule)
+    held = _held(table)
     reasons = np.where(held[stays] & ~held[goes], f"{reason}_of_heldout", reason)
     decided = {"number": numbers[goes], "reason": reasons, "detail": table["id"].take(stays)}
     return pa.table(decided).cast(DECISIONS).sort_by("number")

@@ -138,9 +138,12 @@ def _next(rows: Iterator[dict[str, str]]) -> dict[str, str] | None:
         raise EngineError(words if len(words) <= 600 else f"{words[:300]} ... {words[-300:]}") from error
 
 
-def minhash(texts: pa.Array, permutations: int, ngram: int, seed: int) -> NDArray[np.uint32]:
-    """MinHash signatures (texts, permutations) over n-grams of what single spaces part in each text."""
-    series = daft.Series.from_arrow(texts)
-    hashed = series.minhash(num_hashes=permutations, ngram_size=ngram, seed=seed, hash_function="xxhash")
-    flat = hashed.to_arrow().flatten()
-    return np.asarray(flat, dtype=np.uint32).reshape(len(texts), permutations)
+def minhash(texts: pa.LargeStringArray, permutations: int, ngram: int, seed: int) -> NDArray[np.uint32]:
+    """MinHash signatures (texts, permutations) over n-grams of what single spaces part in each text.
+
+    A text of fewer than `ngram` words is its own one n-gram. Runs in this process, on one core, without a runner.
+    """
+    if not len(texts):
+        return np.zeros((0, permutations), np.uint32)
+    hashed = daft.Series.from_arrow(texts).minhash(permutations, ngram, seed, "xxhash")
+    return np.asarray(hashed.to_arrow().flatten(), dtype=np.uint32).reshape(len(texts), permutations)

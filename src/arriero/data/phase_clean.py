@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arriero.data.boilerplate import boilerplate_step
-from arriero.data.corpus import DROPPED_SCHEMA
+from arriero.corpus import DROPPED_SCHEMA, STORED
 from arriero.data.decontaminate import decontamination_step, read_questions
-from arriero.data.documents import SCHEMA, STORED, Step, with_blank
+from arriero.data.documents import SCHEMA, Step, with_blank
 from arriero.data.fingerprints import FINGERPRINTS, fingerprints
 from arriero.data.pii import PiiConfig, PiiScan, web_sites
 from arriero.data.quality import QualityConfig, quality_step

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from arriero.artifacts.files import write_jsonl
 from arriero.data.boilerplate import LineCounts
-from arriero.data.corpus import DROPPED_SCHEMA
+from arriero.corpus import DROPPED_SCHEMA
 from arriero.data.documents import SCHEMA, Step
 from arriero.data.extract import EXTRACT_STEP
 from arriero.data.language import LanguageConfig, language_step

@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arriero.data.corpus import DROPPED_SCHEMA, SPLITS, STORED_SCHEMA
+from arriero.corpus import DROPPED_SCHEMA, SPLITS, STORED, STORED_SCHEMA
 from arriero.data.decisions import read_decisions
-from arriero.data.documents import STORED
 from arriero.data.sieve import TableFile, dropped_rows, row_groups
 from arriero.data.statistics import Statistics, StatisticsConfig
 

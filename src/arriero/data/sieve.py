@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from arriero.data.corpus import DROPPED_SCHEMA
+from arriero.corpus import DROPPED_SCHEMA
 from arriero.data.documents import SCHEMA, Step, documents_table
 
 BATCH_DOCUMENTS = 256
