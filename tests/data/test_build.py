@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from small_crawl import documents, prose, write_crawl
 
 from arriero.corpus import read
-from arriero.data.build import STAGE, BuildConfig
+from arriero.artifacts.files import write_jsonl
+from arriero.data.build import QUESTIONS_FILE, STAGE, BuildConfig
 from arriero.data.documents import Step, with_columns
-from arriero.data.engine import BATCH_DOCUMENTS, run_step
-from arriero.data.funnel import Funnel
 from arriero.errors import ConfigError, InputError
 from stages import artifact, context, digests, inputs
 
@@ -24,11 +23,20 @@ QUESTION = "When the last train has left, who waters the flowers on the window s
 GERMAN = "Das ist ein ganz gewöhnlicher Satz über das Wetter, den niemand für englisch halten wird. " * 8
 
 
-def build(root: Path, cfg: BuildConfig, **crawl: Any) -> tuple[Path, dict[str, Any]]:
+def build(
+    root: Path, cfg: BuildConfig, questions: list[dict[str, str]] | None = None, **crawl: Any
+) -> tuple[Path, dict[str, Any]]:
     source = artifact(root, "crawl")
     write_crawl(source.path, **crawl)
-    given = context(root / "work")
-    return given.out, STAGE.run(cfg, inputs(crawl=source), given)
+    given, edges = context(root / "work"), {"crawl": source}
+    if questions:
+        edges["evaluation"] = artifact(root, "evaluation")
+        write_jsonl(edges["evaluation"].path / QUESTIONS_FILE, questions)
+    return given.out, STAGE.run(cfg, inputs(**edges), given)
+
+
+def dropped_of(out: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted((out / "dropped").iterdir()) for row in pq.read_table(path).to_pylist()]
 
 
 def rows_of(corpus: Path, split: str) -> dict[str, dict[str, str]]:
@@ -57,10 +65,9 @@ def planted() -> dict[str, Any]:
 
 
 def test_planted_documents_are_caught_and_the_funnel_adds_up(tmp_path: Path) -> None:
-    questions = tmp_path / "questions.jsonl"
-    questions.write_text(json.dumps({"question": QUESTION, "answer": "The guard."}) + "\n")
-    out, metrics = build(tmp_path, BuildConfig(evaluation_questions=questions, epochs={"ref": 2.5}), **planted())
-    train, dropped = rows_of(out, "train"), pq.read_table(out / "dropped.parquet").to_pylist()
+    questions = [{"question": QUESTION, "answer": "The guard."}]
+    out, metrics = build(tmp_path, BuildConfig(epochs={"ref": 2.5}), questions, **planted())
+    train, dropped = rows_of(out, "train"), dropped_of(out)
     funnel = json.loads((out / "funnel.json").read_text())
     found = {
         "https://good.example/contact", "https://good.example/near", "https://r.example/0", "https://r.example/1"
@@ -81,7 +88,8 @@ def test_planted_documents_are_caught_and_the_funnel_adds_up(tmp_path: Path) -> 
         ("quality", "too_short"),
     ]
     assert [step["step"] for step in funnel["steps"]] == [
-        "extract", "language", "quality", "pii", "exact_duplicates", "near_duplicates", "decontamination",
+        "extract", "repair", "language", "boilerplate", "quality", "decontamination", "pii", "exact_duplicates",
+        "near_duplicates",
     ]  # fmt: skip
     assert (funnel["documents_in"], funnel["documents_out"], len(dropped)) == (14, 5, 9)
     assert funnel["by_source"]["ref"] == {"in": 2, "out": 2, "dropped": {}}
@@ -90,15 +98,19 @@ def test_planted_documents_are_caught_and_the_funnel_adds_up(tmp_path: Path) -> 
     assert (mixture["ref"]["epochs"], mixture["web"]["epochs"]) == (2.5, 1.0)
 
 
-def test_the_same_crawl_gives_the_same_bytes_in_whatever_order_its_rows_stand(tmp_path: Path) -> None:
+FILES = [
+    "dropped/00000.parquet", "dropped/00001.parquet", "dropped/00002.parquet", "funnel.json", "heldout/00000.parquet",
+    "mixture.json", "parts.json", "quarantine.jsonl", "sources.json", "statistics.json", "train/00000.parquet",
+    "train/00001.parquet",
+]  # fmt: skip
+
+
+def test_the_same_crawl_gives_the_same_bytes(tmp_path: Path) -> None:
     crawl = planted()
     first, _ = build(tmp_path / "a", BuildConfig(), **crawl)
     again, _ = build(tmp_path / "b", BuildConfig(), **crawl)
+    assert sorted(digests(first)) == FILES
     assert digests(first) == digests(again)
-    assert {"parts.json", "train/00001.parquet", "heldout/00000.parquet", "mixture.json"} < set(digests(first))
-    rows = [{"id": f"r{n}", "url": f"https://r.example/{n}", "text": prose(20 + n)} for n in range(5)]
-    orders = [build(tmp_path / str(n), BuildConfig(), pages=[], rows=rows[::step])[0] for n, step in enumerate((1, -1))]
-    assert digests(orders[0] / "train") == digests(orders[1] / "train")
 
 
 def test_an_empty_corpus_names_the_step_that_dropped_most(tmp_path: Path) -> None:
@@ -124,39 +136,3 @@ def test_an_unknown_source_in_epochs_is_an_error_before_any_work(tmp_path: Path)
         build(tmp_path, BuildConfig(epochs={"wiki": 2.0}), pages=[])
 
 
-@given(st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=12), st.integers(0, 2**32), st.integers(1, 4))
-def test_funnel_adds_up_for_any_drops(sources: list[str], seed: int, count: int) -> None:
-    table = documents([f"t{n}" for n in range(len(sources))], source=sources)
-    draw = random.Random(seed)
-
-    def drop(table: pa.Table) -> pa.Table:
-        return with_columns(table, reason=[draw.choice([None, None, "x", "y"]) for _ in range(table.num_rows)])
-
-    funnel, left = Funnel.of(table), table
-    for number in range(count):
-        left, dropped = run_step(Step(f"s{number}", drop, whole=True), left)
-        funnel.add(f"s{number}", left, dropped)
-    report = funnel.to_json(left.slice(0, 1), left.slice(1))
-    assert report["documents_in"] == len(sources) == report["documents_out"] + funnel.dropped_table().num_rows
-    assert sum(row["out"] for row in report["by_source"].values()) == left.num_rows
-    with pytest.raises(AssertionError):
-        funnel.to_json(left, table)  # documents that the funnel does not know of
-
-
-def test_batched_steps_see_every_document_once_and_keep_order() -> None:
-    table = documents([f"text {n}" for n in range(2 * BATCH_DOCUMENTS + 5)])
-    sizes: list[int] = []
-
-    def work(batch: pa.Table) -> pa.Table:
-        sizes.append(batch.num_rows)
-        drops = ["odd" if int(text.split()[1]) % 2 else None for text in batch["text"].to_pylist()]
-        return with_columns(batch, text=[text + "!" for text in batch["text"].to_pylist()], reason=drops)
-
-    kept, dropped = run_step(Step("work", work), table)
-    assert max(sizes) <= BATCH_DOCUMENTS
-    assert sum(sizes) == table.num_rows
-    texts = dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
-    for part in (kept, dropped):
-        assert part["id"].to_pylist() == sorted(part["id"].to_pylist())
-        assert [texts[row["id"]] + "!" for row in part.to_pylist()] == part["text"].to_pylist()
-    assert dropped.num_rows == BATCH_DOCUMENTS + 2

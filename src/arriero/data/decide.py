@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from arriero.artifacts.files import replacing
 from arriero.data.decisions import write_decisions
 from arriero.data.duplicates import (
+    DECISIONS,
     NO_EDGES,
     UNIT_SHIFT,
     Edges,
@@ -31,7 +32,7 @@ from arriero.data.duplicates import (
 )
 from arriero.data.fingerprints import BANDS
 from arriero.data.pii import FINDINGS_SCHEMA, WORDS_SCHEMA, PiiConfig, crowded_sites, in_bucket
-from arriero.data.units import BUCKET_ROWS, Bucket, Phase
+from arriero.data.units import ALONE_ROWS, BUCKET_ROWS, Bucket, Phase
 
 EDGES_SCHEMA = pa.schema([("left", pa.int64()), ("right", pa.int64())])
 
@@ -59,15 +60,13 @@ class _Duplicates:
 
     files: tuple[Path, ...]
     excluded: Path
-    near: bool
 
     def __call__(self, folder: Path, bucket: Bucket) -> tuple[dict[str, Any], dict[str, float]]:
         excluded = np.asarray(pq.read_table(self.excluded)["number"], dtype=np.int64)
-        if self.near:
-            edges = band_edges(self.files, bucket.band, bucket.number, bucket.of, excluded)
-        else:
-            edges = exact_edges(self.files, bucket.number, bucket.of, excluded)
-        edges = edges[np.lexsort(edges.T[::-1])]
+        edges = exact_edges(self.files, bucket.number, bucket.of, excluded) if not bucket.bands else NO_EDGES
+        for band in bucket.bands:
+            found = band_edges(self.files, band, bucket.number, bucket.of, excluded)
+            edges = components(np.concatenate([edges, found])).edges()
         pq.write_table(pa.table(list(edges.T), schema=EDGES_SCHEMA), folder / "edges.parquet", compression="zstd")
         return {"edges": len(edges)}, {}
 
@@ -86,8 +85,8 @@ def decide_all(
         started = time.perf_counter()
         groups = _groups(phase, step, files, rows, _numbers(found.values()), bands)
         of = 1 + len(groups.numbers) // BUCKET_ROWS
-        parts = [decide(files, groups.part(number, of), epochs) for number in range(of)]
-        found[step] = pa.concat_tables(parts)
+        parts = [part for number in range(of) if len((part := groups.part(number, of)).numbers)]
+        found[step] = pa.concat_tables([DECISIONS.empty_table(), *(decide(files, part, epochs) for part in parts)])
         phase.context.timing(f"{step}_seconds", time.perf_counter() - started)
     path = phase.context.scratch / "decisions.parquet"
     write_decisions(path, found)
@@ -116,13 +115,15 @@ def _numbers(tables: Any) -> Numbers:
 
 
 def _groups(phase: Phase, step: str, files: Sequence[Path], rows: int, excluded: Numbers, bands: int) -> Groups:
-    """Groups of duplicates, exact ones if `bands` is 0. Edges are joined band by band: one a document is kept."""
+    """Groups of duplicates, exact ones if `bands` is 0. Edges are joined one unit after the other: one a document stays."""
     path = phase.context.scratch / f"{step}.excluded.parquet"
     with replacing(path) as file:
         pq.write_table(pa.table({"number": excluded}), file)
     of = 1 + rows // BUCKET_ROWS
-    buckets = [Bucket(number, of, band) for band in range(bands or 1) for number in range(of)]
-    phase.run(step, buckets, _Duplicates(tuple(files), path, bands > 0))
+    each = bands if rows < ALONE_ROWS else 1  # bands that a unit goes through
+    spans = [tuple(range(band, band + each)) for band in range(0, bands, each or 1)] or [()]
+    buckets = [Bucket(number, of, span) for span in spans for number in range(of)]
+    phase.run(step, buckets, _Duplicates(tuple(files), path))
     groups = components(NO_EDGES)
     for bucket in buckets:
         groups = components(np.concatenate([groups.edges(), _edges(phase.folder(step, bucket.name))]))

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from arriero.artifacts import Inputs, Stage, StageContext
 from arriero.artifacts.files import file_digest, read_json, write_json
 from arriero.config import config, resolved, setting
-from arriero.data.readers.files import SourceFile, is_remote, list_files
+from arriero.data.readers.files import SourceFile, list_files
 from arriero.data.readers.source import SourceConfig, SourceFormat, crawl_sources
 from arriero.data.sources import Heldout, read_heldout, read_sources
 from arriero.errors import ConfigError, InputError

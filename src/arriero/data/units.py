@@ -35,15 +35,16 @@ class Unit(Protocol):
 
 @dataclass(frozen=True)
 class Bucket:
-    """A unit of what is told by a hash: the rows whose hash falls into one of `of` parts. `band` is that of MinHash."""
+    """A unit of what is told by a hash: the rows whose hash falls into one of `of` parts; of MinHash, in some bands."""
 
     number: int
     of: int
-    band: int = 0
+    bands: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"{self.band:02}-{self.number:05}-of-{self.of:05}"
+        bands = f"bands-{self.bands[0]:02}-{self.bands[-1]:02}-" if self.bands else ""
+        return f"{bands}{self.number:05}-of-{self.of:05}"
 
 
 U = TypeVar("U", bound=Unit)

@@ -82,6 +82,11 @@ class RawFile:
         """Arrow calls it."""
 
 
+def is_remote(uri: str) -> bool:
+    """Whether it lies in an object store."""
+    return REMOTE.fullmatch(uri) is not None
+
+
 def open_file(uri: str) -> RawFile:
     """Raises OSError if the file is missing, no file, or may not be read; InputError if the store fails."""
     remote = _remote(uri)

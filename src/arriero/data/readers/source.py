@@ -55,7 +55,9 @@ class SourceConfig:
         "warc, wet, html, jsonl, parquet or text; auto: by the files' endings, an error where they do not agree",
     )
     licence: str = setting("not stated", "licence of the texts, as the manifest and the model card state it")
-    epochs: float = setting(1.0, "passes over the source in one pass over the mixture", unit="epochs", gt=0)
+    epochs: float | None = setting(
+        None, "passes over the source in one pass over the mixture; null: by its kind", unit="epochs", gt=0
+    )
     suffixes: list[str] = setting([], "endings of the files to read from a folder; empty: those of the format")
     text_field: str = setting("text", "field of a JSONL row, column of a Parquet file, that holds the text")
     id_field: str = setting("id", "field or column with the document's id; where missing, the id comes from the place")
