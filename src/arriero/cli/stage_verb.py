@@ -101,6 +101,7 @@ def labelled(names: list[str]) -> dict[str, str]:
 STAGE_VERBS = (
     StageVerb("data crawl", "data.python_crawl", "collect the real text that every Python has, as a crawl"),
     StageVerb("data files", "data.text_files", "take a folder of your own text files as a crawl"),
+    StageVerb("data sources", "data.sources", "declare text that lies elsewhere (WARC, JSONL, Parquet, ...) as a crawl"),
     StageVerb("data build", "data.build", "clean a crawl into a corpus, with a funnel of every drop"),
     StageVerb("data shards", "data.shards", "tokenise a corpus into memory-mapped shards"),
     StageVerb("data chats", "data.python_chat", "make the chat domain: questions about the standard library"),
@@ -119,5 +120,6 @@ STAGE_VERBS = (
     StageVerb("rlhf ppo", "rlhf.ppo", "PPO with the gated, whitened reward and a KL penalty"),
     StageVerb("rlhf gatt", "rlhf.gatt", "make Ghost Attention dialogues"),
     StageVerb("safety distill", "safety.context_distillation", "make context-distillation dialogues, gated"),
+    StageVerb("eval texts", "eval.texts", "take evaluation questions that no corpus may hold"),
     StageVerb("eval run", "eval.run", "evaluate every version on held-out prompts"),
 )

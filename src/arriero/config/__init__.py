@@ -4,6 +4,7 @@ from arriero.config.load import apply_overrides, load_toml, nearest, parse
 from arriero.config.schema import (
     FieldDoc,
     InputPath,
+    SourcePath,
     config,
     describe,
     digest,
@@ -18,6 +19,7 @@ from arriero.config.schema import (
 __all__ = [
     "FieldDoc",
     "InputPath",
+    "SourcePath",
     "apply_overrides",
     "config",
     "describe",

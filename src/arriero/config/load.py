@@ -5,7 +5,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -104,18 +104,19 @@ def _with_defaults(cls: type, values: Mapping[str, Any], default: Any) -> dict[s
 
 
 def _explain(cls: type, error: ValidationError, where: str) -> str:
-    problem = error.errors(include_url=False)[0]
+    unknown_key = ("unexpected_keyword_argument", "extra_forbidden")
+    problems = error.errors(include_url=False)
+    # A name that is spelled wrong is missing, too: say what it is taken for.
+    problem = next((found for found in problems if found["type"] in unknown_key), problems[0])
     path = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "dataclass["))]
     owner: type = cls
     for part in path[:-1]:
         info = fields_of(owner).get(part)
-        inner = nested_config(info.annotation) if info is not None else None
-        if inner is None:
-            break
-        owner = inner
+        if info is not None:
+            owner = next(filter(None, map(nested_config, (info.annotation, *get_args(info.annotation)))), owner)
     key = ".".join([where, *path])
     known = fields_of(owner)
-    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if problem["type"] in unknown_key:
         return f"Unknown key {key}. {nearest(path[-1], known)}"
     if problem["type"] == "missing":
         return f"{key} is required and not set: {known[path[-1]].description if path[-1] in known else ''}."

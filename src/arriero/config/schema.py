@@ -26,6 +26,13 @@ class _InputPathMark:
 InputPath = Annotated[Path, _InputPathMark()]
 
 
+class _SourcePathMark:
+    """Marks a path, or the address of something in a store, that stays as it is named."""
+
+
+SourcePath = Annotated[str, _SourcePathMark()]
+
+
 def setting(default: Any, doc: str, *, unit: str = "", operational: bool = False, **constraints: Any) -> Any:
     """A documented config field. `default=...` makes it required; `constraints` are pydantic's (ge, gt, le, ...).
 
@@ -167,12 +174,24 @@ def input_paths(cfg: Any) -> dict[str, Path]:
 
 
 def with_resolved_paths(cls: type, values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """`values` with every InputPath that is relative made relative to `folder` (the recipe's own)."""
+    """`values` with every path of a file that is relative made relative to `folder` (the recipe's own)."""
     fields = fields_of(cls)
-    return {
-        key: str(folder / value) if key in fields and _is_input_path(fields[key]) and isinstance(value, str) else value
-        for key, value in values.items()
-    }
+
+    def resolve(key: str, value: Any) -> Any:
+        if key not in fields:
+            return value
+        if isinstance(value, str) and (_is_input_path(fields[key]) or _is_source_path(fields[key], value)):
+            return str(folder / value)
+        inner = next(filter(None, map(nested_config, get_args(fields[key].annotation))), None)
+        if isinstance(value, list) and inner is not None:
+            return [with_resolved_paths(inner, v, folder) if isinstance(v, dict) else v for v in value]
+        return value
+
+    return {key: resolve(key, value) for key, value in values.items()}
+
+
+def _is_source_path(info: FieldInfo, value: str) -> bool:
+    return "://" not in value and any(isinstance(mark, _SourcePathMark) for mark in info.metadata)
 
 
 def identity(cfg: Any) -> dict[str, Any]:

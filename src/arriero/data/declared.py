@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from arriero.artifacts import Inputs, Stage, StageContext
 from arriero.artifacts.files import file_digest, read_json, write_json
 from arriero.config import config, resolved, setting
-from arriero.data.readers.files import SourceFile, list_files
+from arriero.data.readers.files import SourceFile, is_remote, list_files
 from arriero.data.readers.source import SourceConfig, SourceFormat, crawl_sources
 from arriero.data.sources import Heldout, read_heldout, read_sources
 from arriero.errors import ConfigError, InputError
@@ -52,7 +52,7 @@ class CrawlSource:
 
 def declare(cfg: DeclaredConfig, _: Inputs, context: StageContext) -> dict[str, Any]:
     """Writes declared.json. Raises InputError if a source has no file or its format is not clear."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for source in cfg.sources:
         files = list_files(source)
         with context.progress(len(files), "files") as bar:

@@ -59,8 +59,8 @@ class WriteWork:
                         dropped.setdefault(step, {}).setdefault(source, Counter())[reason] += 1
                 table = table.filter(here.kept(table.num_rows))
                 held = np.asarray(table["heldout"], dtype=bool)
-                for split, file, rows in (("train", train, ~held), ("heldout", heldout, held)):
-                    part = table.filter(pa.array(rows))
+                for split, file, mask in (("train", train, ~held), ("heldout", heldout, held)):
+                    part = table.filter(pa.array(mask))
                     file.write(part)
                     kept[split].update(documents=part.num_rows, bytes=pc.sum(part["bytes"]).as_py() or 0)
                     if split == "train":

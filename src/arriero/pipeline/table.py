@@ -2,9 +2,10 @@
 
 from arriero.artifacts import Stage
 from arriero.config import nearest
-from arriero.data import build, chat_files, python_chat, python_crawl, shards, text_files
+from arriero.data import build, chat_files, declared, python_chat, python_crawl, shards, text_files
 from arriero.errors import ConfigError
 from arriero.eval import run as evaluation
+from arriero.eval import texts
 from arriero.model import grouping
 from arriero.model import importing as model_importing
 from arriero.preference import importing as comparisons_importing
@@ -21,6 +22,8 @@ STAGES: dict[str, Stage] = {
     for stage in (
         python_crawl.STAGE,
         text_files.STAGE,
+        declared.STAGE,
+        texts.STAGE,
         build.STAGE,
         shards.STAGE,
         python_chat.STAGE,

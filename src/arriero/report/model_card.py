@@ -94,7 +94,7 @@ def _start(run: RunView) -> list[str]:
 
 def _data(run: RunView) -> list[str]:
     lines = []
-    for label, artifact in run.of("data.python_crawl", "data.text_files").items():
+    for label, artifact in run.of("data.build").items():
         for source in json_of(artifact, "sources.json") or []:
             licences = ", ".join(sorted(source["licences"], key=lambda name: -source["licences"][name])[:6])
             more = max(0, len(source["licences"]) - 6)

@@ -6,7 +6,7 @@ A folder of a crawl artifact (`data.sources`) gives the same description, so the
 from enum import StrEnum
 from pathlib import Path
 
-from arriero.config import config, setting
+from arriero.config import SourcePath, config, setting
 from arriero.data.sources import SOURCES_FILE, Source, SourceKind
 from arriero.data.text_files import CODE_SUFFIXES
 from arriero.errors import InputError
@@ -43,7 +43,7 @@ class SourceConfig:
     """
 
     name: str = setting(..., "name of the source, in the mixture and the corpus", pattern=r"^[A-Za-z0-9][\w.-]*$")
-    path: str = setting(
+    path: SourcePath = setting(
         ...,
         "a file, a folder (with its subfolders; hidden files and virtual environments are left out) or a pattern of "
         "*, ? and **; on this machine, or s3://bucket/..., gs://bucket/..., hf://datasets/owner/name/...",
