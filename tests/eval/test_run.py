@@ -14,7 +14,7 @@ from arriero.artifacts.files import read_json, read_jsonl
 from arriero.dialogue import PromptKind, first_user, read_prompts, write_dialogues, write_prompts
 from arriero.errors import ConfigError, Stopped
 from arriero.eval.collect import Shelf, log_ratios
-from arriero.eval.run import STAGE, EvalConfig, chosen_prompts, evenly
+from arriero.eval.run import STAGE, EvalConfig, chosen_prompts, evenly, training_text
 from arriero.metrics.overlap import token_f1
 from arriero.model import ScalarHead, load_model
 from arriero.reward.model import RewardModel, load_reward_model, save_reward_model
@@ -57,6 +57,19 @@ def corpus_artifact(root: Path) -> Artifact:
     rows = [row | {"module": f"m{i % 4}"} for i, row in enumerate(rows_of(texts))]
     write_corpus(made.path, rows, rows[:12], part_documents=20)
     return made
+
+
+def test_training_text_is_drawn_and_cut(tmp_path: Path) -> None:
+    texts = [chr(ord("é") + n) * 10 for n in range(9)]  # 20 bytes each
+    folder = write_corpus(tmp_path, rows_of(texts), part_documents=2)
+    drawn = training_text(folder, 51, seed=1)
+    assert [len(text.encode()) for text in drawn] == [20, 20, 10], "no half character"
+    assert {*drawn[:2]} < {*texts}
+    assert drawn[:2] != training_text(folder, 51, seed=2)[:2]
+    everything = training_text(folder, 10**6, seed=1)
+    assert sorted(everything) == sorted(texts)
+    assert everything[:2] == drawn[:2]
+    assert [texts.index(text) for text in everything] == np.random.default_rng(1).permutation(9).tolist()
 
 
 def reward_artifact(root: Path, model: Artifact, kind: str, seed: int) -> Artifact:

@@ -85,6 +85,14 @@ def test_pretrain_from_scratch(made: dict[str, Artifact], tmp_path: Path) -> Non
     assert metrics["final_loss"] == rows(work)[-1]["loss"]
 
 
+def test_masked_documents_count_all_but_their_first_tokens(made: dict[str, Artifact], tmp_path: Path) -> None:
+    work = context(tmp_path)
+    cfg = scratch_config(tokens=128, mask_documents=True)
+    pretrain.STAGE.run(cfg, inputs(shards=made["shards"], tokenizer=made["tokenizer"]), work)
+    windows = pretrain.ShardReader(made["shards"].path, 32, cfg.seed).batch(0, 4)
+    assert rows(work)[0]["count"] == (windows[:, :-1] != 2).sum() < 128, "2 is the tokenizer's EOS"
+
+
 def test_a_preset_is_a_shape_by_name(made: dict[str, Artifact], tmp_path: Path) -> None:
     """All of it, rope scaling included, but for the vocabulary and the context."""
     cfg = scratch_config(model=None, preset="stories-260k", tokens=1)

@@ -104,20 +104,19 @@ class _Tokens:
 
     def windows(self, starts_B: NDArray[np.int64], width: int) -> NDArray[np.int64]:
         """(B, width): the tokens from each start on, which may go on in the next files."""
-        result = np.empty((len(starts_B), width), np.int64)
         owner_B = np.searchsorted(self._ends, starts_B, side="right")
         inside_B = starts_B - (self._ends - self._lengths)[owner_B]
-        # A slice for each row: indexing with all rows at once is slower, even where one file holds them.
-        for row, (number, inside) in enumerate(zip(owner_B.tolist(), inside_B.tolist(), strict=True)):
-            piece = self._map(number)[inside : inside + width]
-            result[row, : len(piece)] = piece
-            filled = len(piece)
-            while filled < width:
+        # Slices, joined: indexing a map with all rows at once is slower, even where one file holds them.
+        pieces = []
+        for number, inside in zip(owner_B.tolist(), inside_B.tolist(), strict=True):
+            pieces.append(self._map(number)[inside : inside + width])
+            missing = width - len(pieces[-1])
+            while missing:
                 number += 1
-                piece = self._map(number)[: width - filled]
-                result[row, filled : filled + len(piece)] = piece
-                filled += len(piece)
-        return result
+                pieces.append(self._map(number)[:missing])
+                missing -= len(pieces[-1])
+        result = np.empty(len(starts_B) * width, np.int64)
+        return np.concatenate(pieces, out=result).reshape(len(starts_B), width)
 
     def _map(self, number: int) -> NDArray[Any]:
         known = self._maps[number]

@@ -3,8 +3,8 @@
 Each document becomes BOS (where the tokenizer has one) + ids + EOS; no text yields EOS, so it marks the boundaries of
 the documents. They lie in a seeded order within their part, so that a prefix of a part is a random subset of it.
 Epochs are not copied into the files: `reader.py` applies them. The parts are tokenised by worker processes: kitoken
-releases Python's lock, but lists of ids are made and read under it (a tenth of the time, so that threads would stop
-gaining at ten). A finished part lies whole in `out`, its record in `scratch`: a killed run goes on with the others.
+releases Python's lock, but its lists of ids are made and read under it, a sixth of the time: threads would gain nothing
+beyond six. A finished part lies whole in `out`, its record in `scratch`: a killed run goes on with the others.
 """
 
 import hashlib
