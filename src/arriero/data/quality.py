@@ -222,8 +222,3 @@ def filter_quality(table: pa.Table) -> pa.Table:
 
 
 QUALITY_STEP = Step("quality", filter_quality)
-from functools import partial
-@__import__("arriero.config").config.config
-class QualityConfig:
-    x: int = 1
-def quality_step(cfg, a, b): return QUALITY_STEP
