@@ -27,11 +27,12 @@ def test_predictions_are_fasttexts() -> None:
 
 
 def test_samples_of_a_long_text_get_the_verdict_of_the_whole() -> None:
-    clear = [row for row in ROWS[:30] if row["probabilities"][0] > 0.9]
-    assert len(clear) > 20
-    model = fasttext.load_model(str(model_path()))
+    model, checked = fasttext.load_model(str(model_path())), 0
     english = f"{ROWS[0]['text']}\n" * 12
-    for row in clear:
+    for row in ROWS[:30]:
         for text in (f"{row['text']}\n" * 60, english + f"{row['text']}\n" * 80):
-            (label,), _ = model.predict(text.replace("\n", " "), k=1)
-            assert identify(text, 0.5) == label.removeprefix("__label__")
+            (label,), (probability,) = model.predict(text.replace("\n", " "), k=1)
+            if probability > 0.9:
+                checked += 1
+                assert identify(text, 0.5) == label.removeprefix("__label__")
+    assert checked > 40

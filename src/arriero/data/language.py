@@ -61,12 +61,13 @@ def _model() -> Any:
 
 
 def _sample(text: str, windows: int, size: int) -> list[str]:
-    """Words of evenly spread windows; the outermost of each, which may be cut, are left out."""
+    """Words of evenly spread windows; of many, the outermost are left out, for they may be cut."""
     step = (len(text) - size) // (windows - 1)
     sample = []
     for start in range(0, windows * step, step):
         words = WORD.findall(text[start : start + size])
-        sample += words[1:-1] or words
+        # Few words are long ones, of a script without spaces, where a cut does no harm.
+        sample += words[1:-1] if len(words) > 4 else words
     return sample
 
 
