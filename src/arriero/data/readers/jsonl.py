@@ -61,7 +61,7 @@ def _record(line: bytes, offset: int, reading: Reading) -> Record | None:
 
 def _parse(line: bytes) -> dict[str, Any]:
     text = decode_utf8(line)
-    if line.count(b"[") + line.count(b"{") > MOST_CONTAINERS or line.count(b",") > MOST_COMMAS:
+    if len(line) > MOST_CONTAINERS and _is_crowded(line):
         raise Rejected("bad_json", f"more than {MOST_CONTAINERS} lists and objects, or {MOST_COMMAS} values in a line")
     try:
         row = json.loads(text)
@@ -70,6 +70,10 @@ def _parse(line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise Rejected("bad_json", f"the line is a {type(row).__name__}, not an object")
     return row
+
+
+def _is_crowded(line: bytes) -> bool:
+    return line.count(b"[") + line.count(b"{") > MOST_CONTAINERS or line.count(b",") > MOST_COMMAS
 
 
 def _name(row: dict[str, Any], field: str) -> str:
