@@ -9,16 +9,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from reading import quarantined, read, records, warc_record
+from reading import quarantined, read, records, source, warc_record
 from small_crawl import prose
 
 import contained
 from arriero.data.readers import jsonl, warc_frames
-from arriero.data.readers.records import MOST_BYTES
+from arriero.data.readers.files import list_files
+from arriero.data.readers.read import read_file
+from arriero.data.readers.records import MOST_BYTES, Quarantined
 from arriero.data.sources import SourceKind
-from contained import linux_only
+from contained import fuzz, linux_only
 
 LINES = [
     (b'{"text": "a\\u0000b"}', "nul_bytes"),
@@ -129,7 +131,7 @@ URLS = [f"http://a.org/{n}" for n in range(6)]
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@settings(max_examples=150)
+@fuzz(100)
 @given(data=st.data())
 def test_damage_to_one_warc_record_loses_no_other(
     tmp_path_factory: pytest.TempPathFactory, zipped: bool, data: st.DataObject
@@ -246,7 +248,8 @@ HOSTILE = {
         ["too_large"],
     ),
     "many lists": ("a.jsonl", lambda: many(b"[]", 5 << 20), ["bad_json"]),
-    "many numbers": ("a.jsonl", lambda: many(b"1.5", (4 << 20) - 50), []),
+    "many numbers": ("a.jsonl", lambda: many(b"1.5", (4 << 20) - 50), ["bad_json"]),
+    "numbers": ("a.jsonl", lambda: many(b"1.23456", (2 << 20) - 50), []),
     "gzip bomb": ("a.jsonl.gz", lambda: zeros("gzip", 400), ["too_large", "bomb"]),
     "zstd bomb": ("a.jsonl.zst", lambda: zeros("zstd", 400), ["too_large", "bomb"]),
     "warc bomb": ("a.warc.gz", lambda: zeros("gzip", 400), ["no_record"]),
@@ -283,15 +286,31 @@ def test_hostile_files_take_bounded_memory(tmp_path: Path, monkeypatch: pytest.M
 
 
 @linux_only
-def test_parquet_bombs_take_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("dictionary", "size", "rows", "found"), [(False, 8 << 20, 50, ["bomb"]), (True, 15 << 20, 40, [])]
+)
+def test_parquet_bombs_take_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dictionary: bool, size: int, rows: int, found: list[str]
+) -> None:
     path = tmp_path / "a.parquet"
-    texts = pa.array([" " * (8 << 20)], pa.large_string())
-    pq.write_table(pa.table({"text": pa.chunked_array([texts] * 50)}), path, compression="zstd", use_dictionary=False)
+    texts = pa.chunked_array([pa.array([" " * size], pa.large_string())] * rows)
+    pq.write_table(
+        pa.table({"text": texts}),
+        path,
+        compression="zstd",
+        use_dictionary=dictionary,
+        dictionary_pagesize_limit=1 << 30,
+    )
     monkeypatch.setattr(contained, "MEGABYTES", 200)
     monkeypatch.setattr(contained, "SECONDS", 20)
 
     def work() -> None:
-        assert quarantined(read(path)) == [(0, "bomb")]
+        (file,) = list_files(source(path))
+        reasons, count = [], 0
+        for item in read_file(file, source(path)):
+            count += 1
+            reasons += [item.reason] if isinstance(item, Quarantined) else []
+        assert (reasons, count) == (found, 1 if found else rows)
 
     contained.contained(work)
 

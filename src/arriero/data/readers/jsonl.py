@@ -20,8 +20,9 @@ from arriero.data.readers.records import (
 CHUNK = 1 << 20
 # JSON text never begins with these bytes, so the content tells how it is compressed.
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-# Python takes 64 bytes and more for each list and object, of which a hostile line could hold eight million.
-MOST_CONTAINERS = 1 << 20
+# Python takes 64 bytes and more for a list or an object, 32 for a number, and a hostile line could hold millions. Text
+# has far fewer of these characters.
+MOST_CONTAINERS, MOST_COMMAS = 1 << 18, 1 << 21
 
 
 def read_jsonl(raw: RawFile, reading: Reading) -> Iterator[Record | Quarantined]:
@@ -60,8 +61,8 @@ def _record(line: bytes, offset: int, reading: Reading) -> Record | None:
 
 def _parse(line: bytes) -> dict[str, Any]:
     text = decode_utf8(line)
-    if len(line) > CHUNK and line.count(b"[") + line.count(b"{") > MOST_CONTAINERS:
-        raise Rejected("bad_json", f"more than {MOST_CONTAINERS} lists and objects in a line")
+    if len(line) > MOST_CONTAINERS and _is_crowded(line):
+        raise Rejected("bad_json", f"more than {MOST_CONTAINERS} lists and objects, or {MOST_COMMAS} values in a line")
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -69,6 +70,10 @@ def _parse(line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise Rejected("bad_json", f"the line is a {type(row).__name__}, not an object")
     return row
+
+
+def _is_crowded(line: bytes) -> bool:
+    return line.count(b"[") + line.count(b"{") > MOST_CONTAINERS or line.count(b",") > MOST_COMMAS
 
 
 def _name(row: dict[str, Any], field: str) -> str:

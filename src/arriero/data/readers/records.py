@@ -1,5 +1,7 @@
 """What the readers yield: a document as its file holds it, or the place and reason of what cannot become one."""
 
+import codecs
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ MOST_BYTES = 16 << 20
 # ratio. Repetitive logs reach 50; gzip cannot pass 1032, zstd can.
 BOMB_BYTES, BOMB_RATIO = 256 << 20, 200
 DETAIL_CHARACTERS = 200
+AUTHORITY = re.compile(r"[A-Za-z][\w.+-]*://[^/?#\s]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +81,16 @@ class Reading:
 
 def _site(url: str) -> str:
     """The registrable domain of a URL; empty if it names no host."""
-    try:
-        host = urlsplit(url).hostname
-    except ValueError:  # "http://[" and the like
-        return ""
-    return _site_of_host(host) if host else ""
+    match = AUTHORITY.match(url)
+    return _site_of_authority(match[0]) if match else ""
 
 
 @lru_cache(1 << 16)
-def _site_of_host(host: str) -> str:
+def _site_of_authority(authority: str) -> str:
     try:
-        return site_of(f"http://{host}/")
-    except ValueError:
-        return host
+        return site_of(authority) if urlsplit(authority).hostname else ""
+    except ValueError:  # "http://[" and the like
+        return ""
 
 
 def decode_html(body: bytes, declared: str | None) -> str:
@@ -103,7 +103,7 @@ def decode_html(body: bytes, declared: str | None) -> str:
 def decode_utf8(body: bytes) -> str:
     """Raises Rejected with line and byte."""
     try:
-        return body.decode("utf-8-sig")
+        return str(body.removeprefix(codecs.BOM_UTF8), "utf-8")
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         raise Rejected("invalid_utf8", f"byte {error.start}, in line {line}") from None

@@ -1,6 +1,6 @@
 """WARC and WET files: a crawl's pages as HTML, and their plain text."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -24,7 +24,7 @@ from arriero.data.sources import document_id
 from arriero.data.warc import MODULE_HEADER
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
-DECODERS = {
+DECODERS: dict[str, Callable[[Any], Any]] = {
     "chunked": ChunkedReader,
     "gzip": GzipReader,
     "x-gzip": GzipReader,

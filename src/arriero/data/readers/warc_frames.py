@@ -133,7 +133,8 @@ def frames(raw: RawFile, types: frozenset[bytes]) -> Iterator[Frame]:
     """The records of the given types. After a broken one it goes on at the next that begins a gzip member (or, in
     plain files, a line).
     """
-    is_gzip = raw.read(2) == GZIP[:2]
+    start = raw.read(CHUNK)
+    is_gzip = not start.lstrip().startswith(b"WARC/") and (GZIP in start or raw.uri.endswith(".gz"))
     offset: int | None = 0
     for _ in range(MOST_BROKEN):
         assert offset is not None
