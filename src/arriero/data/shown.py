@@ -16,9 +16,9 @@ from arriero.data.pii_detectors import DETECTORS
 
 KINDS = sorted({detector.kind for detector in DETECTORS if detector.kind.isupper()})
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})\]")
-# Format characters that letters need (joiners of Arabic, Indic and emoji), and what only allows a line to break.
-HARMLESS = frozenset("\u200c\u200d\u00ad\u200b\u2060\ufeff")
-CUT = 100  # characters at the end of an excerpt that are not shown: a telephone number may be cut in two there
+# Format characters that are part of the text: the joiners of Arabic, Indic and emoji, and the soft hyphen.
+HARMLESS = frozenset("\u200c\u200d\u00ad")
+AROUND = 60  # characters before and after a mark in a passage
 
 
 class Mark(StrEnum):
@@ -51,7 +51,7 @@ def _visible(character: str) -> str:
         return chr(0x2400 + code)  # ␀ to ␟
     if code == 0x7F:
         return "␡"
-    # Controls, direction marks, tags; private use, which a terminal's font may draw as anything; halves; line separators.
+    # Controls, direction marks and tags, private use (a font draws what it will), halves, separators of lines.
     hidden = unicodedata.category(character) in ("Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp")
     return f"<U+{code:04X}>" if hidden else character
 
@@ -64,28 +64,48 @@ class Shown:
     phone_region: str = "US"
 
     def pieces(self, text: str) -> list[Piece]:
-        """A whole text, visible."""
+        """A whole text."""
         return [Piece(visible(piece.text), piece.mark) for piece in self._pieces(text)]
 
     def beginning(self, text: str, characters: int) -> list[Piece]:
-        """The first `characters` of a text; a last piece says "…" if there is more. Found in the whole text."""
-        left, begun = characters, []
-        for piece in self.pieces(text):
+        """The first characters of a text, and a last piece "…" if there is more. A mark at the end is whole."""
+        begun: list[Piece] = []
+        left = characters
+        for piece in self._pieces(text):
             if left <= 0:
                 return [*begun, Piece(" …")]
-            # A placeholder is shown whole.
-            shown = Piece(piece.text[:left], piece.mark) if piece.mark is Mark.PLAIN else piece
-            begun.append(shown)
-            if len(shown.text) < len(piece.text):
+            cut = piece.mark is Mark.PLAIN and len(piece.text) > left
+            begun.append(Piece(visible(piece.text[:left] if cut else piece.text), piece.mark))
+            if cut:
                 return [*begun, Piece(" …")]
             left -= len(piece.text)
         return begun
 
+    def passages(self, text: str, after: int, most: int) -> list[list[Piece]]:
+        """The first marks that stand behind the first `after` characters, each with the words around it."""
+        pieces = list(self._pieces(text))
+        found: list[list[Piece]] = []
+        place = 0
+        for number, piece in enumerate(pieces):
+            if piece.mark is not Mark.PLAIN and place >= after and len(found) < most:
+                before, behind = (pieces[i].text if 0 <= i < len(pieces) else "" for i in (number - 1, number + 1))
+                left, right = (" ".join(part.split()) for part in (before[-AROUND:], behind[:AROUND]))
+                middle = Piece(visible(piece.text), piece.mark)
+                found.append([Piece(f"… {visible(left)} "), middle, Piece(f" {visible(right)} …")])
+            place += len(piece.text)
+        return found
+
     def line(self, text: str) -> str:
         """A short text (a URL, a detail) on one line."""
-        return "".join(piece.text for piece in self.pieces(text)).replace("\n", "␊").replace("\t", " ")
+        return self.id("".join(piece.text for piece in self._pieces(text)))
+
+    @staticmethod
+    def id(text: str) -> str:
+        """An id on one line, whole: it is what a document is named by, and twelve digits are no card's here."""
+        return visible(text).replace("\n", "␊").replace("\t", " ")
 
     def _pieces(self, text: str) -> Iterator[Piece]:
+        """Not yet visible; personal information is hidden."""
         data, last = text.encode(), 0
         for finding in find_pii(text, self.phone_region):
             yield from _redacted(data[last : finding.start].decode())
@@ -98,7 +118,8 @@ class Shown:
 def _redacted(text: str) -> Iterator[Piece]:
     last = 0
     for found in PLACEHOLDER.finditer(text):
-        yield Piece(text[last : found.start()])
+        if last < found.start():
+            yield Piece(text[last : found.start()])
         yield Piece(found[0], Mark.REDACTED)
         last = found.end()
     if last < len(text):
