@@ -22,7 +22,6 @@ DROPPED = "dropped"
 BATCH_DOCUMENTS = 256
 STORED_SCHEMA = pa.schema([(name, pa.string()) for name in STORED])
 # Of every document that was dropped: by which step, for what reason, and how its text began.
-EXCERPT_CHARACTERS = 1000
 DROPPED_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "source", "url", "origin", "step", "reason", "detail", "excerpt")]
 )

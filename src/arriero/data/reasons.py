@@ -40,7 +40,6 @@ REASONS = {
 OF_HELDOUT = "_of_heldout"
 LANGUAGE = "language_"
 LIMITS = {"min_": "at least", "max_": "at most"}
-UNKNOWN = "no explanation is known of it; see the step's code"
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,17 @@ class Reasons:
     values: Mapping[str, Any]
 
     def in_words(self, step: str, reason: str) -> str:
-        """Why a document was dropped."""
+        """Why a document was dropped; empty where nothing is known but the reason's name."""
         if reason.startswith(LANGUAGE):
             code = reason.removeprefix(LANGUAGE)
             what = "no language that is sure enough" if code == "unknown" else f"the language {code!r}"
             return f"the text is in {what}, and not in one that stays"
         if reason.endswith(OF_HELDOUT):
-            return f"{self.in_words(step, reason.removesuffix(OF_HELDOUT))}, and that one is held out"
-        return REASONS.get(reason) or self._rule(step, reason) or UNKNOWN
+            plain = self.in_words(step, reason.removesuffix(OF_HELDOUT))
+            return f"{plain}, and that one is held out" if plain else ""
+        return REASONS.get(reason) or self._rule(step, reason)
 
-    def _rule(self, step: str, reason: str) -> str | None:
+    def _rule(self, step: str, reason: str) -> str:
         """The documentation of the field that the reason names, with or without its group and its min_ or max_."""
         for row in describe(self.config):
             *groups, name = row.name.split(".")
@@ -72,7 +72,7 @@ class Reasons:
                 bound = f"{LIMITS[limit]} " if limit else ""
                 unit = f" {row.unit}" if row.unit else ""
                 return f"{row.doc}: must be {bound}{self._value(row.name)}{unit}"
-        return None
+        return ""
 
     def _value(self, name: str) -> Any:
         value: Any = self.values

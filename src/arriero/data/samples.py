@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from arriero.config import nearest
 from arriero.corpus import DROPPED, SPLITS, read_parts
+from arriero.data.reasons import DUPLICATES
 from arriero.data.stored import StoredFile, stored_files
 from arriero.errors import InputError
 
@@ -51,6 +52,11 @@ class Sample:
     step: str = ""
     reason: str = ""
     detail: str = ""
+
+    @property
+    def names_kept(self) -> bool:
+        """Whether `detail` is the id of the document that was kept in its stead."""
+        return self.step in DUPLICATES
 
     @staticmethod
     def of(split: str, row: Mapping[str, str]) -> "Sample":

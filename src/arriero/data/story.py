@@ -9,7 +9,7 @@ from typing import Any
 from arriero.artifacts.files import read_json
 from arriero.corpus import DROPPED
 from arriero.data.places import MOST, FileKey, Found, Group, Place, find, groups_of
-from arriero.data.reasons import DUPLICATES, Reasons
+from arriero.data.reasons import Reasons
 from arriero.data.samples import Sample
 from arriero.data.shown import Piece, Shown
 from arriero.errors import InputError
@@ -61,7 +61,7 @@ def stories(corpus: Path, name: str, reasons: Reasons, shown: Shown) -> list[Sto
     if not places:
         return _of_files(found, known)
     samples = [Sample.of(place.file.split, next(iter(place.file.rows([place.row])))) for place in places]
-    keepers = [sample.detail if sample.step in DUPLICATES else sample.id for sample in samples]
+    keepers = [sample.detail if sample.names_kept else sample.id for sample in samples]
     groups = groups_of(corpus, set(filter(None, keepers)))
     told = [
         _story(place, sample, groups.get(keeper, Group()), known)
@@ -135,7 +135,7 @@ def _dropped(sample: Sample, group: Group, known: _Corpus) -> Iterator[tuple[str
     yield "passed", ", ".join(known.steps[:place]) or "nothing: this was the first step"
     yield "dropped by", f"{line(sample.step)}: {line(sample.reason)}"
     yield "why", line(known.reasons.in_words(sample.step, sample.reason))
-    if sample.step not in DUPLICATES:
+    if not sample.names_kept:
         yield "detail", line(sample.detail)
         return
     kept = group.kept

@@ -1,6 +1,10 @@
-"""What a corpus is made of, as tables: its funnel, sources, mixture, quarantine and statistics."""
+"""What a corpus is made of, as tables: its funnel, sources, mixture, quarantine and statistics.
+
+The statistics stand beside those of the paper (Llama 2, arXiv:2307.09288, section 4.1), where it gives them.
+"""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,13 @@ from arriero.report.page import Table
 from arriero.report.text import size
 
 FILES = ("funnel", "mixture", "statistics", "sources", "parts")
-SHOWN_ROWS = 25  # of a table of statistics
+MOST_ROWS = 25  # of a table of statistics
+# Percent of documents: languages (table 10), pronouns (table 9a), toxicity of at least 0.5 (figure 13).
+PAPER = {
+    "languages": {"en": 89.70, "unknown": 8.38},
+    "pronouns": {"she": 28.45, "he": 50.73},
+    "toxicity": {"toxic": 0.2},
+}
 
 
 def joined(corpus: Path) -> dict[str, Any]:
@@ -32,6 +42,7 @@ def corpus_tables(corpus: Path) -> list[Table]:
         _by_source(found["funnel"], kinds),
         _mixture(found["mixture"]),
         _quarantine(found["quarantine"]),
+        *_statistics(found.get("statistics", {})),
     ]
     return [table for table in tables if table.rows]
 
@@ -98,3 +109,38 @@ def _quarantine(counts: dict[str, Counter[str]]) -> Table:
         for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     ]
     return Table("Quarantine", ("source", "reason", "records"), rows, "What could not be read.", numbers_from=2)
+
+
+def _statistics(found: Mapping[str, Any]) -> list[Table]:
+    """A table of each group of counts; what is counted is documents, and shares are of `documents`."""
+    documents = found.get("documents", 0)
+    tables = []
+    for group, counts in found.items():
+        if not isinstance(counts, Mapping):
+            continue
+        paper = PAPER.get(group, {})
+        numbers = sorted(_numbers(counts), key=lambda row: (isinstance(row[1], float), -row[1], row[0]))
+        rows = [
+            (name, *_count(value, documents), f"{paper[name]:.2f}%" if name in paper else "")
+            for name, value in numbers[:MOST_ROWS]
+        ]
+        caption = f"And {len(numbers) - MOST_ROWS} more." if len(numbers) > MOST_ROWS else ""
+        columns = (group, "documents", "share", "Llama 2")
+        tables.append(Table(group.replace("_", " ").capitalize(), columns, rows, caption))
+    return tables
+
+
+def _count(value: float, documents: int) -> tuple[str, str]:
+    """A count with its share; any other number as it is."""
+    if isinstance(value, float):
+        return f"{value:.4g}", ""
+    return f"{value:,}", percent(value, documents)
+
+
+def _numbers(counts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of a tree by their names, outermost first."""
+    for name, value in counts.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{before}{name} ")
+        elif isinstance(value, int | float):
+            yield before + name, value

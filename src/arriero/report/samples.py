@@ -13,10 +13,10 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from arriero.corpus import EXCERPT_CHARACTERS
 from arriero.data.reasons import Reasons
 from arriero.data.samples import Sample
 from arriero.data.shown import Piece, Shown
+from arriero.data.sieve import EXCERPT_CHARACTERS
 
 CHARACTERS = 20_000  # of a text
 UNCUT = EXCERPT_CHARACTERS - 100  # the end of an excerpt may be half of a telephone number, which is not recognised
@@ -81,7 +81,7 @@ def _card(sample: Sample, reasons: Reasons, shown: Shown) -> _Card:
         ("Read from", line(sample.origin)),
         ("Language", line(sample.language)),
         ("Changed by", line(sample.edits)),
-        ("Detail", line(sample.detail)),
+        ("Detail", (shown.id if sample.names_kept else line)(sample.detail)),
     ]
     return _Card(
         shown.id(sample.id),

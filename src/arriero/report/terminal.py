@@ -71,7 +71,7 @@ class Terminal:
             ("language", line(sample.language)),
             ("edits", line(sample.edits)),
             ("why", line(reasons.in_words(sample.step, sample.reason)) if sample.step else ""),
-            ("detail", line(sample.detail)),
+            ("detail", (shown.id if sample.names_kept else line)(sample.detail)),
         ]
         title = f"{shown.id(sample.id)}: {end}"
         lines = self.rows(title, [row for row in rows if row[1]], shown.beginning(sample.text, BEGINNING))
