@@ -18,6 +18,7 @@ from arriero.errors import InputError
 STORED = ("id", "source", "url", "module", "origin", "language", "edits", "text")
 PARTS_FILE = "parts.json"
 SPLITS = ("train", "heldout")
+DROPPED = "dropped"
 BATCH_DOCUMENTS = 256
 STORED_SCHEMA = pa.schema([(name, pa.string()) for name in STORED])
 # Of every document that was dropped: by which step, for what reason, and how its text began.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from arriero import __version__
-from arriero.cli import chat, init, model, model_show, report, run, runs
+from arriero.cli import chat, data, init, model, model_show, report, run, runs
 from arriero.cli.stage_verb import STAGE_VERBS
 from arriero.errors import ArrieroError, Stopped
 
@@ -36,6 +36,9 @@ VERBS: dict[str, Verb] = {
     "runs show": Verb("a run's stages, or one artifact's manifest", runs.configure_show, runs.run_show),
     "runs lineage": Verb("what an artifact was made from", runs.configure_lineage, runs.run_lineage),
     "runs gc": Verb("delete artifacts that no run names", runs.configure_gc, runs.run_gc),
+    "data inspect": Verb("random documents of a corpus, kept and dropped", data.configure_inspect, data.run_inspect),
+    "data stats": Verb("what a corpus is made of, and what it lost", data.configure_stats, data.run_stats),
+    "data why": Verb("the story of one document of a corpus", data.configure_why, data.run_why),
     "model show": Verb("a model's shape, memory and arithmetic", model_show.configure, model_show.run),
     "model export": Verb(
         "write a model for other programs: Hugging Face, GGUF, Meta, PEFT", model.configure_export, model.run_export
