@@ -35,7 +35,7 @@ from arriero.data.phase_clean import CleanUnit, CleanWork
 from arriero.data.phase_read import ReadUnit, ReadWork
 from arriero.data.phase_write import WriteUnit, WriteWork
 from arriero.data.pii import PiiConfig
-from arriero.data.quality import QualityConfig
+from arriero.data.quality_config import QualityConfig
 from arriero.data.quarantine import check_quarantine, in_words, write_quarantine
 from arriero.data.repeated import find_repeated
 from arriero.data.sources import Source, SourceKind
@@ -78,7 +78,7 @@ def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, 
     epochs = _epochs(cfg, sources)
     phase = Phase(context, cfg.engine).suited(bytes=sum(file.bytes for source in sources for file in source.files))
     units = read_units(sources, cfg.unit_bytes)
-    read = phase.run("read", units, ReadWork(cfg.language))
+    read = phase.run("read", units, ReadWork(cfg.language, cfg.boilerplate))
     check_quarantine(read, cfg.max_quarantined)
     records = _records(sources, read)
     alive = [(unit, found) for unit, found in zip(units, read, strict=True) if found["kept"]]
@@ -156,7 +156,7 @@ def _clean_units(
 def _clean_work(cfg: BuildConfig, inputs: Inputs, read: Path) -> CleanWork:
     questions = tuple(artifact.path / QUESTIONS_FILE for artifact in inputs.many("evaluation").values())
     classifier, perplexity = inputs.maybe("classifier"), inputs.maybe("perplexity")
-    return CleanWork(read, cfg.quality, cfg.pii, questions, _path(classifier), _path(perplexity))
+    return CleanWork(read, cfg.boilerplate, cfg.quality, cfg.pii, questions, _path(classifier), _path(perplexity))
 
 
 def _path(artifact: Artifact | None) -> Path | None:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from arriero.artifacts.files import write_jsonl
-from arriero.data.boilerplate import LineCounts
+from arriero.data.boilerplate import COUNTS, BoilerplateConfig, line_counts
 from arriero.corpus import DROPPED_SCHEMA
 from arriero.data.documents import SCHEMA, Step
 from arriero.data.extract import EXTRACT_STEP
@@ -46,6 +46,7 @@ class ReadWork:
     """Reads a unit's files and runs the first steps on what they hold."""
 
     language: LanguageConfig
+    boilerplate: BoilerplateConfig
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -53,22 +54,23 @@ class ReadWork:
 
     def __call__(self, folder: Path, unit: ReadUnit) -> tuple[dict[str, Any], dict[str, float]]:
         reader = _Reader(unit)
-        lines = LineCounts() if unit.source.kind is SourceKind.WEB else None
-        waited, started = 0.0, time.perf_counter()
+        is_web = unit.source.kind is SourceKind.WEB
+        waited, counted, started = 0.0, 0.0, time.perf_counter()
         with (
             TableFile(folder / "documents.parquet", READ_SCHEMA) as documents,
             TableFile(folder / "dropped.parquet", DROPPED_SCHEMA) as dropped,
+            TableFile(folder / "lines.parquet", COUNTS) as lines,
         ):
             sieve = Sieve(self.steps, dropped)
             for table in tables(reader.rows()):
                 waited += time.perf_counter() - started
                 kept = sieve(table)
                 documents.write(kept)
-                if lines is not None:
-                    lines.add(kept)
                 started = time.perf_counter()
-        if lines is not None:
-            lines.write(folder / "lines.parquet")
+                if is_web:
+                    lines.write(line_counts(kept, self.boilerplate))
+                counted += time.perf_counter() - started
+                started = time.perf_counter()
         write_jsonl(folder / "quarantine.jsonl", [asdict(row) for row in reader.quarantined])
         summary = {
             "source": unit.source.name,
@@ -78,7 +80,7 @@ class ReadWork:
             "first_quarantined": [asdict(row) for row in reader.quarantined if row.reason != EMPTY][:1],
             "dropped": sieve.counts(),
         }
-        return summary, {"read": waited, **sieve.seconds}
+        return summary, {"read": waited, "line_counts": counted, **sieve.seconds}
 
 
 class _Reader:

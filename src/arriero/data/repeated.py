@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arriero.artifacts.files import replacing
-from arriero.data.boilerplate import REPEATED_SCHEMA, BoilerplateConfig, repeated_lines
+from arriero.data.boilerplate import REPEATED, BoilerplateConfig, repeated_lines
 from arriero.data.units import BUCKET_ROWS, Bucket, Phase
 
 
@@ -33,5 +33,5 @@ def find_repeated(phase: Phase, folders: Sequence[Path], cfg: BoilerplateConfig)
     found = [pq.read_table(phase.folder("boilerplate", bucket.name) / "repeated.parquet") for bucket in buckets]
     path = phase.context.scratch / "repeated.parquet"
     with replacing(path) as file:
-        pq.write_table(pa.concat_tables([REPEATED_SCHEMA.empty_table(), *found]), file)
+        pq.write_table(pa.concat_tables([REPEATED.empty_table(), *found]), file)
     return path
