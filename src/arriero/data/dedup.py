@@ -92,7 +92,7 @@ def components(signature: NDArray[np.uint32]) -> NDArray[np.int64]:
 
 def drop_near(table: pa.Table, rule: KeepRule) -> pa.Table:
     """Drops all but one of each connected component of near duplicates."""
-    signature = minhash(normalised(table["text"]), PERMUTATIONS, NGRAM, SEED)
+    signature = minhash(normalised(table["text"]).combine_chunks(), PERMUTATIONS, NGRAM, SEED)
     return _drop_all_but_first(table, components(signature), rule, "near_duplicate")
 
 

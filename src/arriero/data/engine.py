@@ -52,13 +52,12 @@ def _run_batched(function: Callable[[pa.Table], pa.Table], table: pa.Table) -> p
     return frame.to_arrow().cast(SCHEMA)
 
 
-def minhash(texts: pa.ChunkedArray, permutations: int, ngram: int, seed: int) -> NDArray[np.uint32]:
-    """MinHash signatures (texts, permutations) over n-grams of what single spaces part in each text."""
+def minhash(texts: pa.LargeStringArray, permutations: int, ngram: int, seed: int) -> NDArray[np.uint32]:
+    """MinHash signatures (texts, permutations) over n-grams of what single spaces part in each text.
+
+    A text of fewer than `ngram` words is its own one n-gram. Runs in this process, on one core, without a runner.
+    """
     if not len(texts):
         return np.zeros((0, permutations), np.uint32)
-    _native_runner()
-    hashed = daft.col("text").minhash(num_hashes=permutations, ngram_size=ngram, seed=seed, hash_function="xxhash")
-    frame = daft.from_arrow(pa.table({"row": pa.array(range(len(texts))), "text": texts}))
-    result = frame.select(daft.col("row"), hashed.alias("signature")).to_arrow().sort_by("row")
-    flat = result["signature"].combine_chunks().flatten()
-    return np.asarray(flat, dtype=np.uint32).reshape(len(texts), permutations)
+    hashed = daft.Series.from_arrow(texts).minhash(permutations, ngram, seed, "xxhash")
+    return np.asarray(hashed.to_arrow().flatten(), dtype=np.uint32).reshape(len(texts), permutations)
