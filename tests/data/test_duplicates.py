@@ -21,7 +21,6 @@ from arriero.data.duplicates import (
     ROUNDS,
     UNIT_SHIFT,
     Groups,
-    KeepRule,
     band_edges,
     components,
     decide_exact,
@@ -43,7 +42,7 @@ from arriero.data.fingerprints import (
 )
 
 NONE = np.zeros(0, np.int64)
-RULE = KeepRule(heldout=frozenset({"held"}), epochs={"web": 1.0, "facts": 3.0})
+EPOCHS = {"web": 1.0, "facts": 3.0}
 # Real text: the topics of Python's help, in pieces of 150 words.
 WORDS = " ".join(topics.values()).split()
 PIECES = [" ".join(WORDS[start : start + 150]) for start in range(0, len(WORDS) - 150, 150)]
@@ -61,7 +60,7 @@ def edited(text: str, share: float, draw: random.Random) -> str:
 def write_units(folder: Path, rows: list[tuple[str, str]], units: int = 1, **columns: list[str]) -> list[Path]:
     """(id, text) as files of `units` work units."""
     table = fingerprints(pa.chunked_array([[text for _, text in rows]], pa.large_string()))
-    given = {"source": ["web"] * len(rows), "module": ["m"] * len(rows)} | columns
+    given = {"source": ["web"] * len(rows), "heldout": [False] * len(rows)} | columns
     given["id"] = [name for name, _ in rows]
     for name, values in given.items():
         table = table.append_column(name, pa.array(values, pa.large_string()))
@@ -119,11 +118,12 @@ def plain_near_groups(rows: list[dict[str, Any]]) -> set[frozenset[str]]:
         for row in sorted(rows, key=lambda row: row["exact_lo"]):
             groups[row[column]].append(row)
         for group in groups.values():
+            small = len(group) <= ROUNDS
             for _ in range(ROUNDS):
                 leader, others = group[0], group[1:]
                 alike = [_equal(leader["sketch"], row["sketch"]) >= EQUAL_BYTES for row in others]
                 pairs += [(leader["id"], row["id"]) for row, is_alike in zip(others, alike, strict=True) if is_alike]
-                group = [row for row, is_alike in zip(others, alike, strict=True) if not is_alike]
+                group = [row for row, is_alike in zip(others, alike, strict=True) if small or not is_alike]
                 if not group:
                     break
     return joined(pairs)
@@ -142,7 +142,7 @@ def planted() -> list[tuple[str, str]]:
 
 def test_copies_with_one_word_in_ten_edited_are_found(tmp_path: Path, planted: list[tuple[str, str]]) -> None:
     files = write_units(tmp_path, planted, 3)
-    dropped = decide_near(files, near_groups(files), RULE)
+    dropped = decide_near(files, near_groups(files), EPOCHS)
     ids = [name for name, _ in planted]
     size = -(-len(ids) // 3)
     gone = {ids[(number >> UNIT_SHIFT) * size + (number & 0xFFFFFFFF)] for number in dropped["number"].to_pylist()}
@@ -183,44 +183,44 @@ def test_groups_equal_a_plain_references_whatever_the_files_and_buckets(
     assert by_id(files, near_groups(files, buckets=3)) == expected
 
 
-def test_groups_agree_with_datasketch(tmp_path: Path, planted: list[tuple[str, str]]) -> None:
-    """With our minima and our check of a pair its bands give the same groups; with its own hashes and its own estimate
-    those of nearly the same pairs, as only a pair's chance of being found is equal then."""
+def test_pairs_and_groups_agree_with_datasketch(tmp_path: Path, planted: list[tuple[str, str]]) -> None:
+    """With our minima and our check of a pair, its bands give the same pairs. With its own hashes and its own estimate
+    it may decide otherwise about a pair near the threshold: the standard error of both estimates is 0.04."""
     datasketch = pytest.importorskip("datasketch", reason="the outside implementation of MinHash and LSH")
     files = write_units(tmp_path, planted)
-    ours = by_id(files, near_groups(files))
+    names = [name for name, _ in planted]
+    edges = np.concatenate([band_edges(files, band, 0, 1, NONE) for band in range(BANDS)])
+    ours = {frozenset((names[a], names[b])) for a, b in edges.tolist()}
     sketches = {row["id"]: row["sketch"] for row in pq.read_table(files[0], columns=["id", "sketch"]).to_pylist()}
+    shingles = {name: _shingles(text) for name, text in planted}
     words = spaced(pa.array([text.lower() for _, text in planted], pa.large_string()))
-    signatures = minhash(words, PERMUTATIONS, NGRAM, SEED)
     fed, own = {}, {}
-    for (name, text), signature in zip(planted, signatures, strict=True):
+    for name, signature in zip(names, minhash(words, PERMUTATIONS, NGRAM, SEED), strict=True):
         fed[name] = datasketch.MinHash(PERMUTATIONS, hashvalues=signature, scheme="legacy")
         own[name] = datasketch.MinHash(PERMUTATIONS)
-        own[name].update_batch([" ".join(shingle).encode() for shingle in _shingles(text)])
-    same = _datasketch_groups(datasketch, fed, lambda a, b: _equal(sketches[a], sketches[b]) >= EQUAL_BYTES)
+        own[name].update_batch([" ".join(shingle).encode() for shingle in shingles[name]])
+    same = _datasketch_pairs(datasketch, fed, lambda a, b: _equal(sketches[a], sketches[b]) >= EQUAL_BYTES)
     assert same == ours
-    other = _datasketch_groups(datasketch, own, lambda a, b: own[a].jaccard(own[b]) >= SIMILARITY)
-    assert _agreement(ours, other) > 0.9
+    assert joined([tuple(pair) for pair in same]) == by_id(files, components(edges))
+    other = _datasketch_pairs(datasketch, own, lambda a, b: own[a].jaccard(own[b]) >= SIMILARITY)
+    either = [(pair, _jaccard(*(shingles[name] for name in pair))) for pair in ours | other]
+    clear = {pair for pair, similarity in either if abs(similarity - SIMILARITY) > 0.12}
+    assert len(clear) > 100
+    assert len(clear & ours & other) >= 0.98 * len(clear)
 
 
-def _datasketch_groups(
+def _datasketch_pairs(
     datasketch: Any, minhashes: dict[str, Any], alike: Callable[[str, str], bool]
 ) -> set[frozenset[str]]:
     index = datasketch.MinHashLSH(num_perm=PERMUTATIONS, params=(BANDS, ROWS))
     for name, minima in minhashes.items():
         index.insert(name, minima)
-    candidates = [(name, other) for name, minima in minhashes.items() for other in index.query(minima)]
-    return joined([(a, b) for a, b in candidates if a != b and alike(a, b)])
+    candidates = {frozenset((name, other)) for name, minima in minhashes.items() for other in index.query(minima)}
+    return {pair for pair in candidates if len(pair) == 2 and alike(*pair)}
 
 
 def _equal(a: bytes, b: bytes) -> int:
     return sum(x == y for x, y in zip(a, b, strict=True))
-
-
-def _agreement(a: set[frozenset[str]], b: set[frozenset[str]]) -> float:
-    """Jaccard similarity of the sets of pairs that are in one group."""
-    first, second = ({(x, y) for group in groups for x in group for y in group if x < y} for groups in (a, b))
-    return len(first & second) / len(first | second)
 
 
 @given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15)), max_size=30))
@@ -256,7 +256,7 @@ def test_exact_duplicates_over_files(tmp_path: Path) -> None:
         assert by_id(files, exact_groups(files, buckets)) == {frozenset("ace"), frozenset("df")}
     without_c_and_e = exact_groups(files, 1, excluded=np.array([2, (1 << UNIT_SHIFT) + 1]))
     assert by_id(files, without_c_and_e) == {frozenset("df")}
-    assert decide_exact(files, exact_groups(files), RULE).to_pylist() == [
+    assert decide_exact(files, exact_groups(files), EPOCHS).to_pylist() == [
         {"number": 0, "reason": "exact_duplicate", "detail": "c"},
         {"number": 1 << UNIT_SHIFT, "reason": "exact_duplicate", "detail": "f"},
         {"number": (1 << UNIT_SHIFT) + 1, "reason": "exact_duplicate", "detail": "c"},
@@ -280,11 +280,11 @@ def test_keep_rule(
 ) -> None:
     rows = [(name, PIECES[0] + space) for name, space in zip(("a", "b"), lengths, strict=True)]
     for order in (1, -1):
-        files = write_units(tmp_path, rows[::order], 2, module=modules[::order], source=sources[::order])
+        files = write_units(tmp_path, rows[::order], 2, heldout=[module == "held" for module in modules[::order]], source=sources[::order])
         decided = (
-            decide_exact(files, exact_groups(files), RULE)
+            decide_exact(files, exact_groups(files), EPOCHS)
             if kind == "exact"
-            else decide_near(files, near_groups(files), RULE)
+            else decide_near(files, near_groups(files), EPOCHS)
         ).to_pylist()
         gone = (1 - kept) if order == 1 else kept
         crosses = modules[kept] == "held" and modules[1 - kept] != "held"
@@ -300,7 +300,7 @@ def synthetic(hashes: np.ndarray, sketches: np.ndarray, lengths: list[int] | Non
     columns = {"exact_hi": random_hashes, "exact_lo": random_hashes, "sketch": flat} | dict.fromkeys(
         BAND_COLUMNS, hashes
     )
-    columns |= {"id": [f"{row:07}" for row in range(rows)], "source": ["web"] * rows, "module": ["m"] * rows}
+    columns |= {"id": [f"{row:07}" for row in range(rows)], "source": ["web"] * rows, "heldout": [False] * rows}
     return pa.table(columns | {"bytes": lengths or [1] * rows})
 
 
@@ -314,7 +314,7 @@ def test_a_document_unlike_the_one_kept_stays(tmp_path: Path) -> None:
     chain = Groups(np.arange(3), np.zeros(3, np.int64))
     for lengths, gone in (([3, 2, 1], [1]), ([1, 3, 2], [0, 2]), ([1, 2, 3], [1])):
         files = write(tmp_path, synthetic(np.zeros(3, np.uint64), np.stack([a, b, c]), lengths), 1)
-        assert decide_near(files, chain, RULE)["number"].to_pylist() == gone
+        assert decide_near(files, chain, EPOCHS)["number"].to_pylist() == gone
 
 
 def test_a_group_that_all_documents_share_costs_one_edge_each(tmp_path: Path) -> None:
@@ -327,6 +327,32 @@ def test_a_group_that_all_documents_share_costs_one_edge_each(tmp_path: Path) ->
     unlike = np.random.default_rng(1).integers(0, 256, (rows, PERMUTATIONS), np.uint8)
     files = write(tmp_path, synthetic(np.zeros(rows, np.uint64), unlike), 1)
     assert len(band_edges(files, 0, 0, 1, NONE)) == 0
+
+
+def test_leaders_of_a_large_group_do_not_depend_on_the_order(tmp_path: Path) -> None:
+    draw = np.random.default_rng(8)
+    texts = draw.integers(0, 256, (3 * ROUNDS, PERMUTATIONS), np.uint8)
+    table = synthetic(np.zeros(6 * ROUNDS, np.uint64), np.concatenate([texts, texts]))
+    found = []
+    for place in range(3):
+        files = write(tmp_path / f"{place}", table.take(draw.permutation(table.num_rows)), 4)
+        found.append(by_id(files, near_groups(files)))
+    assert found[0] == found[1] == found[2]
+    assert 0 < len(found[0]) < 3 * ROUNDS, "more kinds of text than leaders: some are left out"
+
+
+def test_half_a_hash_does_not_make_an_exact_duplicate(tmp_path: Path) -> None:
+    table = synthetic(np.zeros(4, np.uint64), np.zeros((4, PERMUTATIONS), np.uint8))
+    for low, high, joins in (
+        ([7] * 4, [1, 2, 1, 2], {frozenset("02"), frozenset("13")}),
+        ([1, 2, 3, 4], [7] * 4, set()),
+    ):
+        for name, half in (("exact_lo", low), ("exact_hi", high)):
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, name, pa.array(half, pa.uint64()))
+        files = write(tmp_path, table, 2)
+        groups = exact_groups(files)
+        assert {frozenset(name.strip("0") or "0" for name in group) for group in by_id(files, groups)} == joins
 
 
 def test_buckets_bound_the_memory(tmp_path: Path) -> None:

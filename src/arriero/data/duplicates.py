@@ -2,8 +2,9 @@
 
 A document's number is its file's place in the list of files << 32 | its row. An edge is a pair of numbers of documents
 that repeat each other. Memory is bounded by buckets: a call reads one column of one file after the other and keeps the
-rows whose hash falls into its bucket, 24 bytes each; of those that share their hash with another, also the sketch. What
-is found depends neither on the number of buckets nor on the order of the files: leaders are chosen by content.
+rows whose hash falls into its bucket, about 50 bytes each at the peak; of those that share their hash with another,
+also the sketch, 300 bytes each. What is found depends neither on the number of buckets nor on the order of the files:
+leaders are chosen by content.
 
 The keep rule: a held-out document before one for training (so of a held-out page and one that nearly repeats it, the
 latter goes), then the source that the mixture reads most often, then the longest text, then the smallest id.
@@ -28,8 +29,8 @@ Edges = NDArray[np.int64]
 
 UNIT_SHIFT = 32
 NO_EDGES: Edges = np.zeros((0, 2), np.int64)
-# How many leaders a group that shares a band may have. Documents that share much boilerplate and little else may need
-# one each: those that are left are left to the other bands.
+# In a group of up to so many documents that share a band every pair is compared; a larger one has so many leaders at
+# most. Documents that share much boilerplate and little else may need one each: the rest is left to the other bands.
 ROUNDS = 16
 # Sketches compared at a time: 2 x 9 MB.
 COMPARED = 1 << 16
@@ -54,7 +55,8 @@ def exact_edges(files: Sequence[Path], bucket: int, buckets: int, excluded: Numb
 def band_edges(files: Sequence[Path], band: int, bucket: int, buckets: int, excluded: Numbers) -> Edges:
     """Edges between documents that share this band's hash and have sketches alike enough; not those in `excluded`.
 
-    Each group of equal hashes has a leader, to which those like it are joined; the others have another, and so on.
+    Each group of equal hashes has a leader, to which those like it are joined; then the next is leader. In a large
+    group those once joined are done with, so that a text that a million documents repeat costs a million edges.
     """
     hashes, numbers = _hashes(files, BAND_COLUMNS[band], bucket, buckets, excluded)
     rows, group = _shared(hashes)
@@ -66,12 +68,14 @@ def band_edges(files: Sequence[Path], band: int, bucket: int, buckets: int, excl
     exact, sketches = table["exact_lo"].to_numpy(), _sketches(table["sketch"])
     # By content: the order of the files must not choose the leaders.
     alive = np.lexsort((numbers, exact, group))
+    _, place, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    small = sizes[place] <= ROUNDS
     edges = []
     for _ in range(ROUNDS):
         leaders, alive = _led(alive, group)
         alike = _alike(sketches, leaders, alive)
         edges.append(np.stack([numbers[leaders[alike]], numbers[alive[alike]]], axis=1))
-        alive = alive[~alike]
+        alive = alive[~alike | small[alive]]
     return np.concatenate(edges)
 
 
@@ -163,7 +167,7 @@ class Groups:
 
 
 def components(edges: Edges) -> Groups:
-    """The connected components, by hooking roots to the least neighbour and pointer jumping."""
+    """The connected components, by hooking roots to the least neighbour and pointer jumping: 100 bytes an edge."""
     numbers, ends = np.unique(edges, return_inverse=True)
     left, right = ends.reshape(-1, 2).T
     labels = np.arange(len(numbers))

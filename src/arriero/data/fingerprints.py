@@ -2,7 +2,7 @@
 
 Exact duplicates differ in case and white space alone: the 128-bit hashes of the rest are equal. Near duplicates are
 found by MinHash over pairs of neighbouring words, in small letters; words are what white space and punctuation part
-(FineWeb drops punctuation too; its digits all become 0, ours stay, as pages of a reference work may differ in them
+(FineWeb drops punctuation too; there every number becomes 0, here it stays: pages of a reference work may differ in it
 alone). 36 bands of 4 rows propose pairs of documents; the share of equal bytes in their `sketch`es, one byte of each of
 the 144 minima, then estimates their Jaccard similarity, which must be at least 0.55: where a copy stands of whose words
 16% were replaced at random. One with 10% replaced has 0.68, and shares a band with probability 1 - (1 - 0.68^4)^36.

@@ -70,15 +70,15 @@ class CleanWork:
         steps = [*boilerplate, self.quality_step, Step("pii", scan.redact), *self.decontamination]
         spent = {"fingerprints": 0.0}
         with (
-            TableFile(folder / "documents.parquet", CLEAN_SCHEMA) as documents,
+            TableFile(folder / "documents.parquet", CLEAN_SCHEMA, raw=FINGERPRINTS.names) as documents,
             TableFile(folder / "dropped.parquet", DROPPED_SCHEMA) as dropped,
         ):
             sieve = Sieve(steps, dropped)
             for table in row_groups(self.read / unit.name / "documents.parquet"):
                 kept = sieve(with_blank(table))
-                started = time.perf_counter()
+                started = time.process_time()
                 documents.write(_with_columns(kept, unit.heldout))
-                spent["fingerprints"] += time.perf_counter() - started
+                spent["fingerprints"] += time.process_time() - started
         pq.write_table(scan.findings(), folder / "findings.parquet")
         pq.write_table(scan.words(), folder / "words.parquet")
         return {"kept": documents.rows, "dropped": sieve.counts()}, {**sieve.seconds, **spent}

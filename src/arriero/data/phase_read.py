@@ -55,7 +55,7 @@ class ReadWork:
     def __call__(self, folder: Path, unit: ReadUnit) -> tuple[dict[str, Any], dict[str, float]]:
         reader = _Reader(unit)
         is_web = unit.source.kind is SourceKind.WEB
-        waited, counted, started = 0.0, 0.0, time.perf_counter()
+        waited, counted, started = 0.0, 0.0, time.process_time()
         with (
             TableFile(folder / "documents.parquet", READ_SCHEMA) as documents,
             TableFile(folder / "dropped.parquet", DROPPED_SCHEMA) as dropped,
@@ -63,14 +63,14 @@ class ReadWork:
         ):
             sieve = Sieve(self.steps, dropped)
             for table in tables(reader.rows()):
-                waited += time.perf_counter() - started
+                waited += time.process_time() - started
                 kept = sieve(table)
                 documents.write(kept)
-                started = time.perf_counter()
+                started = time.process_time()
                 if is_web:
                     lines.write(line_counts(kept, self.boilerplate))
-                counted += time.perf_counter() - started
-                started = time.perf_counter()
+                counted += time.process_time() - started
+                started = time.process_time()
         write_jsonl(folder / "quarantine.jsonl", [asdict(row) for row in reader.quarantined])
         summary = {
             "source": unit.source.name,

@@ -38,7 +38,7 @@ class WriteWork:
     statistics: StatisticsConfig
 
     def __call__(self, folder: Path, unit: WriteUnit) -> tuple[dict[str, Any], dict[str, float]]:
-        started = time.perf_counter()
+        started = time.process_time()
         decided = read_decisions(self.decisions, unit.number)
         kept = {split: Counter(documents=0, bytes=0) for split in SPLITS}
         dropped: dict[str, dict[str, Counter[str]]] = {}
@@ -66,4 +66,4 @@ class WriteWork:
                     if split == "train":
                         statistics.add(part)
         summary = {"dropped": dropped, "statistics": statistics.to_json(), **kept}
-        return summary, {"write": time.perf_counter() - started}
+        return summary, {"write": time.process_time() - started}
