@@ -124,6 +124,12 @@ def test_shares() -> None:
     assert all(not share for share in shares(Statistics()).values())
 
 
+def test_a_document_is_toxic_from_a_mean_of_one_half() -> None:
+    table = documents(["No!\n\nYes\nYes", "No!\nYes", "No!", "\n"])
+    toxicity = count(table, StatisticsConfig(toxicity_share=1.0), exclamations).to_json()["toxicity"]
+    assert toxicity == {"documents": 3, "toxic": 2, "score_millionths": 416_667 + 500_000 + 750_000}
+
+
 def test_the_word_list_takes_whole_words_only(tmp_path: Path) -> None:
     lines = pa.array(["What a MORON.", "oxymorons galore", "Scunthorpe", "assholes", ""], pa.large_string())
     assert word_list_scorer()(lines).tolist() == [1, 0, 0, 1, 0]

@@ -1,7 +1,7 @@
 """What is in a corpus: sizes, languages, pronouns, words for groups of people, and toxicity of a sample.
 
 Source: Llama 2 (arXiv:2307.09288) section 4.1 and table 9. Its own figures, to compare with: 28.45% of documents have
-She pronouns and 50.73% He pronouns; 89.70% are English and 8.38% of unknown language; about 0.2% of a sample of 10% have
+She pronouns and 50.73% He pronouns; 89.70% are English, 8.38% of unknown language; about 0.2% of a sample of 10% have
 a toxicity of at least 0.5, the mean over a document's lines, by a classifier tuned on ToxiGen. Pronouns, terms and
 toxicity are looked for in English documents only. It is not clear whether the paper's shares of pronouns are of all
 documents or of those with a gendered one, so both are given; its terms are HolisticBias's, of which the lists here are
