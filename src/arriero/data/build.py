@@ -25,7 +25,8 @@ from arriero.data.language import MODEL_FILE, LanguageConfig, language_step, mod
 from arriero.data.mixture import epochs_by_source, mixture
 from arriero.data.parquet import write_parquet
 from arriero.data.pii import PiiConfig, pii_step
-from arriero.data.quality import QUALITY_STEP
+from arriero.data.quality import quality_step
+from arriero.data.quality_config import QualityConfig
 from arriero.data.sources import Source, read_heldout, read_sources
 from arriero.errors import InputError
 
@@ -48,7 +49,13 @@ class BuildConfig:
 
 def steps_of(cfg: BuildConfig, rule: KeepRule) -> list[Step]:
     """The steps that the config asks for, in their order."""
-    steps = [EXTRACT_STEP, language_step(cfg.language), QUALITY_STEP, pii_step(cfg.pii), *dedup_steps(rule)]
+    steps = [
+        EXTRACT_STEP,
+        language_step(cfg.language),
+        quality_step(QualityConfig()),
+        pii_step(cfg.pii),
+        *dedup_steps(rule),
+    ]
     if cfg.evaluation_questions is not None:
         steps.append(decontamination_step(read_questions(cfg.evaluation_questions)))
     return steps

@@ -2,7 +2,16 @@
 
 from arriero.artifacts import Stage
 from arriero.config import nearest
-from arriero.data import build, chat_files, python_chat, python_crawl, shards, text_files
+from arriero.data import (
+    build,
+    chat_files,
+    classifier_training,
+    ngram_training,
+    python_chat,
+    python_crawl,
+    shards,
+    text_files,
+)
 from arriero.errors import ConfigError
 from arriero.eval import run as evaluation
 from arriero.model import grouping
@@ -22,6 +31,8 @@ STAGES: dict[str, Stage] = {
         python_crawl.STAGE,
         text_files.STAGE,
         build.STAGE,
+        classifier_training.STAGE,
+        ngram_training.STAGE,
         shards.STAGE,
         python_chat.STAGE,
         chat_files.STAGE,
