@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,15 @@ from small_crawl import documents, prose, reasons
 from arriero.config import load
 from arriero.config.schema import fields_of
 from arriero.data.c4_lines import clean_lines
+from arriero.data.classifier import BITS, TextClassifier, save_classifier
+from arriero.data.hashed_words import buckets, word_hashes
 from arriero.data.language import LanguageConfig, filter_language, identify
-from arriero.data.quality import RULES, Batch, Rule, filter_quality
+from arriero.data.perplexity import save_ngrams
+from arriero.data.perplexity import train as train_ngrams
+from arriero.data.quality import RULES, Batch, Rule, filter_quality, quality_step
 from arriero.data.quality_config import C4Config, QualityConfig
 from arriero.data.text_counts import RepeatedNgrams, TextCounts
+from arriero.errors import ConfigError
 
 CFG = QualityConfig()
 GOOD = prose(1)
@@ -293,3 +299,24 @@ def test_names_and_numbers_do_not_hide_the_language() -> None:
 def test_few_stop_words_is_asked_of_english_only() -> None:
     text = WEB_CASES["few_stop_words"]
     assert judged([text, text], language=["en", "nl"]) == ["few_stop_words", None]
+
+
+def test_learned_rules_drop_below_and_above_their_limits(tmp_path: Path) -> None:
+    weight = np.zeros(1 << BITS, np.float32)
+    weight[buckets(word_hashes(pa.array(["river"])), BITS)] = 300
+    save_classifier(TextClassifier(weight, -2.0), tmp_path / "likes-rivers")
+    save_ngrams(train_ngrams([pa.array([prose(1, 200)])], 16), tmp_path / "ngrams")
+    cfg = load.parse(
+        QualityConfig,
+        {"gopher": OFF, "c4": {"min_sentences": "off"}, "learned": {"min_score": 0.5, "max_perplexity": 2000}},
+        "quality",
+    )
+    step = quality_step(cfg, tmp_path / "likes-rivers", tmp_path / "ngrams")
+    texts = ["the old river of the garden", "the old garden of the village", "river zebra crossing quagga okapi"]
+    found = step.run(documents(texts))
+    assert reasons(found) == [None, "unlike_reference", "high_perplexity"]
+    assert found["detail"][1].as_py() == "0.1192 < 0.5"
+    with pytest.raises(ConfigError, match=r"learned\.min_score is 0\.5, but no model"):
+        quality_step(cfg, None, tmp_path / "ngrams")
+    with pytest.raises(ConfigError, match="max_perplexity is not set"):
+        quality_step(CFG, None, tmp_path / "ngrams")

@@ -7,15 +7,19 @@ of RULES, cheap ones first, and the first that a document breaks is its `reason`
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from arriero.data.c4_lines import clean_lines
+from arriero.data.classifier import load_classifier, score_words
 from arriero.data.documents import Step, with_columns, with_edits
+from arriero.data.perplexity import load_ngrams, perplexity_of_words
 from arriero.data.quality_config import C4Config, QualityConfig
-from arriero.data.text_counts import Counts, Mask, TextCounts
+from arriero.data.text_counts import Counts, Mask, Parts, TextCounts
+from arriero.errors import ConfigError
 
 SHORT_LINE = 30  # characters, FineWeb
 
@@ -167,5 +171,28 @@ def filter_quality(table: pa.Table, cfg: QualityConfig, rules: Sequence[Rule] = 
     return pa.concat_tables(parts).take(np.argsort(np.concatenate(places))) if parts else table
 
 
-def quality_step(cfg: QualityConfig) -> Step:
-    return Step("quality", partial(filter_quality, cfg=cfg))
+def _learned(batch: Batch, _: float, measure: Callable[[Parts], Counts]) -> Counts:
+    return measure(batch.counts.words)
+
+
+def quality_step(cfg: QualityConfig, classifier: Path | None = None, perplexity: Path | None = None) -> Step:
+    """The rules of `cfg`, with the models in these folders, if any.
+
+    Raises ConfigError where a limit has no model or a model no limit, ArtifactError where a model is damaged.
+    """
+    limits = cfg.learned
+    for name, limit, folder in (
+        ("min_score", limits.min_score, classifier),
+        ("max_perplexity", limits.max_perplexity, perplexity),
+    ):
+        if (limit is None) != (folder is None):
+            lacks = f"is {limit}, but no model is given" if folder is None else "is not set, though its model is given"
+            raise ConfigError(f"quality.learned.{name} {lacks}. Give both or neither.")
+    rules = list(RULES)
+    if classifier is not None:
+        measure = partial(score_words, load_classifier(classifier))
+        rules.append(Rule("unlike_reference", "learned", "min_score", partial(_learned, measure=measure)))
+    if perplexity is not None:
+        measure = partial(perplexity_of_words, load_ngrams(perplexity))
+        rules.append(Rule("high_perplexity", "learned", "max_perplexity", partial(_learned, measure=measure)))
+    return Step("quality", partial(filter_quality, cfg=cfg, rules=rules))

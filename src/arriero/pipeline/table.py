@@ -2,7 +2,17 @@
 
 from arriero.artifacts import Stage
 from arriero.config import nearest
-from arriero.data import build, chat_files, declared, python_chat, python_crawl, shards, text_files
+from arriero.data import (
+    build,
+    chat_files,
+    classifier_training,
+    declared,
+    ngram_training,
+    python_chat,
+    python_crawl,
+    shards,
+    text_files,
+)
 from arriero.errors import ConfigError
 from arriero.eval import run as evaluation
 from arriero.eval import texts
@@ -25,6 +35,8 @@ STAGES: dict[str, Stage] = {
         declared.STAGE,
         texts.STAGE,
         build.STAGE,
+        classifier_training.STAGE,
+        ngram_training.STAGE,
         shards.STAGE,
         python_chat.STAGE,
         chat_files.STAGE,
