@@ -10,7 +10,8 @@ import pytest
 from kept_and_dropped import HOSTILE, write_corpus
 
 from arriero.artifacts.files import write_json
-from arriero.data.build import BuildConfig
+from arriero.config import resolved
+from arriero.data.quality_config import QualityConfig
 from arriero.data.reasons import Reasons
 from arriero.data.samples import Sample, Wanted, draw
 from arriero.data.shown import Shown, visible
@@ -19,7 +20,7 @@ from arriero.report.page import Table
 from arriero.report.samples import samples_page
 from arriero.report.terminal import Terminal
 
-REASONS = Reasons(BuildConfig, {})
+REASONS = Reasons(resolved(QualityConfig()), {"docs": "web", "books": "reference"})
 PERSON = "jane.roe@acme.org"
 
 
