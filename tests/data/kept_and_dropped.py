@@ -12,7 +12,8 @@ from arriero.artifacts import Manifest
 from arriero.artifacts.files import write_json, write_jsonl
 from arriero.config import resolved
 from arriero.corpus import DROPPED_SCHEMA, SPLITS, STORED_SCHEMA, Part, write_parts
-from arriero.data.build import BuildConfig
+from arriero.data.pii import PiiConfig
+from arriero.data.quality_config import QualityConfig
 
 ID = "c0ffee0000000001"
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m<script>alert(1)</script><img src=x onerror=alert(2)>\u202eevil\u2066\r\b"
@@ -134,6 +135,7 @@ def _write_reports(folder: Path, kept: dict[str, list[dict[str, str]]], dropped:
 def corpus_artifact(runs: Path) -> Path:
     """The corpus as an artifact of the id `ID` in the store of a folder of runs."""
     folder = write_corpus(runs / "store" / "objects" / ID)
-    manifest = Manifest(ID, "data.build", "corpus", resolved(BuildConfig()), {}, "", {}, {})
+    config = {"pii": resolved(PiiConfig()), "quality": resolved(QualityConfig())}
+    manifest = Manifest(ID, "data.build", "corpus", config, {}, "", {}, {})
     write_json(folder / "manifest.json", asdict(manifest))
     return folder

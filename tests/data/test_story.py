@@ -1,19 +1,20 @@
 """The story of a document, for each way in which it can end, and names that are none."""
 
 from pathlib import Path
-from typing import Annotated
 
 import pytest
 from kept_and_dropped import write_corpus
 
-from arriero.config import config, setting
-from arriero.data.build import BuildConfig
+from arriero.config import resolved
+from arriero.data.quality import RULES
+from arriero.data.quality_config import QualityConfig
 from arriero.data.reasons import Reasons
 from arriero.data.shown import Shown
+from arriero.data.sources import SourceKind
 from arriero.data.story import Story, stories
 from arriero.errors import InputError
 
-REASONS = Reasons(BuildConfig, {})
+REASONS = Reasons(resolved(QualityConfig()), {"docs": "web", "books": "reference"})
 KEPT, HELD = f"02{'ab' * 7}", f"00{'ab' * 7}"
 
 
@@ -58,6 +59,7 @@ def test_a_document_that_a_rule_dropped(corpus: Path) -> None:
     rows = dict(told(corpus, "h000").rows)
     assert rows["passed"] == "extract, repair, language, boilerplate"
     assert rows["dropped by"] == "quality: top_2gram"
+    assert rows["why"] == "share of characters in the most frequent two words: at most 0.2 are wanted (gopher)"
     assert rows["detail"] == "0.31 > 0.2"
     assert "kept instead" not in rows
     assert dict(told(corpus, "f003").rows)["passed"] == "nothing: this was the first step"
@@ -104,26 +106,21 @@ def test_names_that_are_no_one_document(corpus: Path, name: str, said: str) -> N
     assert said in str(error.value)
 
 
-def test_reasons_are_explained_by_the_fields_that_they_name() -> None:
-    @config
-    class Group:
-        max_top_2gram: Annotated[float | None, None] = setting(0.2, "share of characters in the most frequent pair")
-        min_words: int = setting(50, "words", unit="words")
-
-    @config
-    class Quality:
-        gopher: Group = setting(Group(), "rules")
-
-    @config
-    class Build:
-        quality: Quality = setting(Quality(), "rules")
-
-    reasons = Reasons(Build, {"quality": {"gopher": {"max_top_2gram": 0.25, "min_words": 50}}})
-    assert (
-        reasons.in_words("quality", "top_2gram")
-        == "share of characters in the most frequent pair: must be at most 0.25"
+def test_a_rule_is_explained_by_its_own_limit_of_that_kind_of_source() -> None:
+    quality = resolved(QualityConfig()) | {"gopher": {"max_top_2gram": 0.25, "min_words": 40}}
+    reasons = Reasons(quality, {"web": "web", "docs": "reference"})
+    assert reasons.in_words("top_2gram", "web") == (
+        "share of characters in the most frequent two words: at most 0.25 are wanted (gopher)"
     )
-    assert reasons.in_words("quality", "gopher_min_words") == "words: must be at least 50 words"
-    assert reasons.in_words("pii", "top_2gram") == ""
-    assert "'de'" in reasons.in_words("language", "language_de")
-    assert "sure enough" in reasons.in_words("language", "language_unknown")
+    assert ": at least 40 are wanted (gopher)" in reasons.in_words("too_short", "web")
+    assert ": at least 5 are wanted (reference)" in reasons.in_words("too_short", "docs")
+    assert reasons.in_words("a_new_rule", "web") == ""
+    assert "'de'" in reasons.in_words("language_de", "web")
+    assert "sure enough" in reasons.in_words("language_unknown", "web")
+
+
+def test_every_rule_that_can_drop_has_words() -> None:
+    groups = {kind: ["gopher", "c4", "fineweb"] for kind in SourceKind} | {"code": ["code"], "text": ["reference"]}
+    reasons = Reasons(resolved(QualityConfig()) | {"groups": groups}, {kind: kind for kind in SourceKind})
+    kinds = {"code": "code", "reference": "text"}
+    assert all(reasons.in_words(rule.reason, kinds.get(rule.group, "web")) for rule in RULES)

@@ -10,7 +10,8 @@ import pytest
 from kept_and_dropped import HOSTILE, write_corpus
 
 from arriero.artifacts.files import write_json
-from arriero.data.build import BuildConfig
+from arriero.config import resolved
+from arriero.data.quality_config import QualityConfig
 from arriero.data.reasons import Reasons
 from arriero.data.samples import Sample, Wanted, draw
 from arriero.data.shown import Shown, visible
@@ -19,7 +20,7 @@ from arriero.report.page import Table
 from arriero.report.samples import samples_page
 from arriero.report.terminal import Terminal
 
-REASONS = Reasons(BuildConfig, {})
+REASONS = Reasons(resolved(QualityConfig()), {"docs": "web", "books": "reference"})
 PERSON = "jane.roe@acme.org"
 
 
@@ -128,17 +129,27 @@ def test_the_tables_are_those_of_the_files(corpus: Path, tmp_path: Path) -> None
 def test_statistics_stand_beside_the_papers(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path)
     counts = {
-        "documents": 200,
-        "languages": {"en": 150, "de": 30, "unknown": 20},
-        "pronouns": {"he": 90, "she": 60},
-        "demographic_terms": {"religion": {"documents": 9, "top": {"buddhist": 4}}},
+        "sources": {"docs": {"documents": 200, "bytes": 1_200_000, "words": 150_000, "lines": 9000}},
+        "english_documents": 150,
+        "languages": {"en": 150, "unknown": 20, "de": 30},
+        "pronouns": {"he": 90, "she": 60, "gendered": 120, "first_person": 75},
+        "axes": {"religion": 30, "age": 45},
+        "terms": {"religion": {"buddhist": 12, "jewish": 15}, "age": {"old": 45}},
+        "toxicity": {"documents": 20, "toxic": 1, "score_millionths": 1_500_000},
     }
     write_json(corpus / "statistics.json", counts)
     tables = {table.title: table for table in corpus_tables(corpus)}
+    assert tables["Sizes"].rows == [("docs", "200", "1.2 MB", "150,000", "9,000")]
     assert tables["Languages"].rows == [
         ("en", "150", "75.00%", "89.70%"),
         ("de", "30", "15.00%", ""),
         ("unknown", "20", "10.00%", "8.38%"),
     ]
-    assert tables["Pronouns"].rows[1] == ("she", "60", "30.00%", "28.45%")
-    assert tables["Demographic terms"].rows[1][0] == "religion top buddhist"
+    assert tables["Pronouns"].rows == [
+        ("gendered", "120", "80.00%", "", ""),
+        ("he", "90", "60.00%", "75.00%", "50.73%"),
+        ("first person", "75", "50.00%", "", ""),
+        ("she", "60", "40.00%", "50.00%", "28.45%"),
+    ]
+    assert tables["Demographic terms"].rows[1] == ("religion", "jewish 50.00%, buddhist 40.00%", "30", "20.00%")
+    assert tables["Toxicity"].rows == [("20", "1", "5.00%", "0.20%", "0.0750")]

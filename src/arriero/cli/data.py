@@ -106,9 +106,8 @@ def _corpus(args: argparse.Namespace) -> "Artifact":
 
 def _reasons(artifact: "Artifact") -> "Reasons":
     from arriero.data.reasons import Reasons
-    from arriero.pipeline.table import STAGES
 
-    return Reasons(STAGES[artifact.manifest.stage].config, artifact.manifest.config)
+    return Reasons.of(artifact.path, artifact.manifest.config)
 
 
 def _shown(args: argparse.Namespace, artifact: "Artifact") -> "Shown":

@@ -58,8 +58,8 @@ def find(corpus: Path, name: str) -> Found:
     found = Found()
     for file in stored_files(corpus):
         why = ("step", "reason") if file.split == DROPPED else ()
-        for first, table in file.groups(("id", "source", "url", "origin", *why)):
-            _match(found, name, file, first, _filled(table))
+        for first, table in file.batches(("id", "source", "url", "origin", *why)):
+            _match(found, name, file, first, table)
     for row in quarantine_rows(corpus):
         if _is_file(row["file"], name):
             found.quarantined.append(row)
@@ -100,10 +100,6 @@ def _is_file(file: str, name: str) -> bool:
     return file == name or file.endswith(f"/{name}")
 
 
-def _filled(table: pa.Table) -> pa.Table:
-    return pa.table({name: pc.fill_null(table[name], "") for name in table.column_names})
-
-
 def _rows(mask: Any) -> NDArray[np.int64]:
     return np.flatnonzero(np.asarray(mask, dtype=bool))
 
@@ -130,10 +126,10 @@ def groups_of(corpus: Path, ids: Collection[str]) -> dict[str, Group]:
     wanted = pa.array(sorted(ids), pa.string())
     for file in stored_files(corpus) if groups else []:
         dropped = file.split == DROPPED
-        for first, table in file.groups(("id", "url", "step", "detail") if dropped else ("id", "url")):
+        for first, table in file.batches(("id", "url", "step", "detail") if dropped else ("id", "url")):
             rows = _rows(pc.is_in(table["detail" if dropped else "id"], wanted))
             for row, values in zip(rows.tolist(), table.take(rows).to_pylist(), strict=True):
-                place = Place(file, first + row, values["id"], values["url"] or "")
+                place = Place(file, first + row, values["id"], values["url"])
                 if not dropped:
                     groups[place.id].kept = place
                 elif values["step"] in DUPLICATES:

@@ -120,12 +120,11 @@ def _candidates(file: StoredFile, wanted: Wanted) -> Sequence[int] | NDArray[np.
     if not given:
         return range(file.count())
     found = [np.zeros(0, np.int64)]
-    for first, table in file.groups(list(given)):
+    for first, table in file.batches(list(given)):
         mask = np.ones(table.num_rows, dtype=bool)
         for name, value in given.items():
-            column = pc.fill_null(table[name], "")
             # Each edit begins with its step: "repair 3 characters; pii EMAIL 2".
-            is_it = _changed_by(column, value) if name == "edits" else pc.equal(column, value)
+            is_it = _changed_by(table[name], value) if name == "edits" else pc.equal(table[name], value)
             mask &= np.asarray(is_it, dtype=bool)
         found.append(first + np.flatnonzero(mask))
     return np.concatenate(found)

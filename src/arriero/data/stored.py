@@ -8,10 +8,13 @@ from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arriero.corpus import DROPPED, SPLITS, read_parts
 from arriero.errors import InputError
+
+BATCH_ROWS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,14 @@ class StoredFile:
         with self._opened() as file:
             return int(file.metadata.num_rows)
 
-    def groups(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
-        """(number of the first row, rows) of each row group."""
+    def batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+        """(number of the first row, rows) of batches of short columns; null is empty."""
         first = 0
         with self._opened() as file:
-            for number in range(file.num_row_groups):
-                table = file.read_row_group(number, columns=list(columns))
-                yield first, table
-                first += table.num_rows
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
+                filled = {name: pc.fill_null(batch[name], "") for name in columns}
+                yield first, pa.table(filled)
+                first += batch.num_rows
 
     def rows(self, numbers: Sequence[int]) -> Iterator[dict[str, str]]:
         """The rows of these numbers, which must ascend, with all columns; null is empty."""

@@ -12,6 +12,7 @@ from arriero.data.places import MOST, FileKey, Found, Group, Place, find, groups
 from arriero.data.reasons import Reasons
 from arriero.data.samples import Sample
 from arriero.data.shown import Piece, Shown
+from arriero.data.sources import SOURCES_FILE
 from arriero.errors import InputError
 
 BEGINNING = 300  # characters of the text
@@ -53,7 +54,7 @@ def stories(corpus: Path, name: str, reasons: Reasons, shown: Shown) -> list[Sto
         raise InputError(_unknown(name, found, shown))
     known = _Corpus(
         [step["step"] for step in read_json(corpus / "funnel.json")["steps"]],
-        _by_name(read_json(corpus / "sources.json") if (corpus / "sources.json").is_file() else []),
+        _by_name(read_json(corpus / SOURCES_FILE)),
         _by_name(read_json(corpus / "mixture.json")["sources"]),
         reasons,
         shown,
@@ -134,7 +135,7 @@ def _dropped(sample: Sample, group: Group, known: _Corpus) -> Iterator[tuple[str
     place = known.steps.index(sample.step) if sample.step in known.steps else 0
     yield "passed", ", ".join(known.steps[:place]) or "nothing: this was the first step"
     yield "dropped by", f"{line(sample.step)}: {line(sample.reason)}"
-    yield "why", line(known.reasons.in_words(sample.step, sample.reason))
+    yield "why", line(known.reasons.in_words(sample.reason, sample.source))
     if not sample.names_kept:
         yield "detail", line(sample.detail)
         return

@@ -4,7 +4,7 @@ The statistics stand beside those of the paper (Llama 2, arXiv:2307.09288, secti
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,12 @@ from arriero.report.page import Table
 from arriero.report.text import size
 
 FILES = ("funnel", "mixture", "statistics", "sources", "parts")
-MOST_ROWS = 25  # of a table of statistics
-# Percent of documents: languages (table 10), pronouns (table 9a), toxicity of at least 0.5 (figure 13).
-PAPER = {
-    "languages": {"en": 89.70, "unknown": 8.38},
-    "pronouns": {"she": 28.45, "he": 50.73},
-    "toxicity": {"toxic": 0.2},
-}
+MOST_ROWS = 25  # languages
+MOST_TERMS = 5  # of an axis
+# Llama 2, percent of documents.
+PAPER_LANGUAGES = {"en": 89.70, "unknown": 8.38}
+PAPER_PRONOUNS = {"she": 28.45, "he": 50.73}
+PAPER_TOXIC = 0.2
 
 
 def joined(corpus: Path) -> dict[str, Any]:
@@ -112,35 +111,74 @@ def _quarantine(counts: dict[str, Counter[str]]) -> Table:
 
 
 def _statistics(found: Mapping[str, Any]) -> list[Table]:
-    """A table of each group of counts; what is counted is documents, and shares are of `documents`."""
-    documents = found.get("documents", 0)
-    tables = []
-    for group, counts in found.items():
-        if not isinstance(counts, Mapping):
-            continue
-        paper = PAPER.get(group, {})
-        numbers = sorted(_numbers(counts), key=lambda row: (isinstance(row[1], float), -row[1], row[0]))
-        rows = [
-            (name, *_count(value, documents), f"{paper[name]:.2f}%" if name in paper else "")
-            for name, value in numbers[:MOST_ROWS]
-        ]
-        caption = f"And {len(numbers) - MOST_ROWS} more." if len(numbers) > MOST_ROWS else ""
-        columns = (group, "documents", "share", "Llama 2")
-        tables.append(Table(group.replace("_", " ").capitalize(), columns, rows, caption))
-    return tables
+    """The tables of what data.statistics counted, where there was something to count."""
+    english = found.get("english_documents", 0)
+    return [
+        _sizes(found.get("sources", {})),
+        _languages(found.get("languages", {})),
+        _pronouns(found.get("pronouns", {}), english),
+        _terms(found.get("axes", {}), found.get("terms", {}), english),
+        _toxicity(found.get("toxicity", {})),
+    ]
 
 
-def _count(value: float, documents: int) -> tuple[str, str]:
-    """A count with its share; any other number as it is."""
-    if isinstance(value, float):
-        return f"{value:.4g}", ""
-    return f"{value:,}", percent(value, documents)
+def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _numbers(counts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a tree by their names, outermost first."""
-    for name, value in counts.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(value, f"{before}{name} ")
-        elif isinstance(value, int | float):
-            yield before + name, value
+def _paper(figures: Mapping[str, float], name: str) -> str:
+    return f"{figures[name]:.2f}%" if name in figures else ""
+
+
+def _sizes(sources: Mapping[str, Mapping[str, int]]) -> Table:
+    rows = [
+        (name, f"{row['documents']:,}", size(row["bytes"]), f"{row['words']:,}", f"{row['lines']:,}")
+        for name, row in sources.items()
+    ]
+    return Table("Sizes", ("source", "documents", "text", "words", "lines"), rows, "Documents for training.")
+
+
+def _languages(counts: Mapping[str, int]) -> Table:
+    ranked, total = _ranked(counts), sum(counts.values())
+    rows = [
+        (name, f"{count:,}", percent(count, total), _paper(PAPER_LANGUAGES, name)) for name, count in ranked[:MOST_ROWS]
+    ]
+    more = f" And {len(ranked) - MOST_ROWS} more." if len(ranked) > MOST_ROWS else ""
+    caption = f"Of {total:,} documents for training other than code.{more}"
+    return Table("Languages", ("language", "documents", "share", "Llama 2"), rows, caption)
+
+
+def _pronouns(counts: Mapping[str, int], english: int) -> Table:
+    gendered = counts.get("gendered", 0)
+    rows = [
+        (
+            *(name.replace("_", " "), f"{count:,}", percent(count, english)),
+            percent(count, gendered) if name in ("she", "he", "they") else "",
+            _paper(PAPER_PRONOUNS, name),
+        )
+        for name, count in _ranked(counts)
+    ]
+    columns = ("pronouns", "documents", "of English", "of gendered", "Llama 2")
+    caption = f"Of {english:,} English documents; it is not clear which of the shares the paper's are."
+    return Table("Pronouns", columns, rows, caption)
+
+
+def _terms(axes: Mapping[str, int], terms: Mapping[str, Mapping[str, int]], english: int) -> Table:
+    rows = []
+    for axis, count in _ranked(axes):
+        frequent = _ranked(terms.get(axis, {}))[:MOST_TERMS]
+        listed = ", ".join(f"{term} {percent(documents, count)}" for term, documents in frequent)
+        rows.append((axis.replace("_", " "), listed, f"{count:,}", percent(count, english)))
+    columns = ("axis", "most frequent terms, in share of the axis's documents", "documents", "of English")
+    caption = "English documents that hold a word for a group of people."
+    return Table("Demographic terms", columns, rows, caption, numbers_from=2)
+
+
+def _toxicity(counts: Mapping[str, int]) -> Table:
+    rows = []
+    if scored := counts.get("documents", 0):
+        toxic, mean = counts.get("toxic", 0), counts.get("score_millionths", 0) / 1e6 / scored
+        rows.append((f"{scored:,}", f"{toxic:,}", percent(toxic, scored), f"{PAPER_TOXIC:.2f}%", f"{mean:.4f}"))
+    columns = ("scored", "toxic", "share", "Llama 2", "mean score")
+    caption = "Of a sample of English documents, those whose lines' mean score is 0.5 or more."
+    return Table("Toxicity", columns, rows, caption, numbers_from=0)

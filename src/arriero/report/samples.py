@@ -89,7 +89,7 @@ def _card(sample: Sample, reasons: Reasons, shown: Shown) -> _Card:
         sample.split,
         line(sample.step),
         line(sample.reason),
-        line(reasons.in_words(sample.step, sample.reason)) if sample.step else "",
+        line(reasons.in_words(sample.reason, sample.source)) if sample.step else "",
         line(sample.source),
         [(name, text) for name, text in facts if text],
         shown.beginning(sample.text, UNCUT if cut else CHARACTERS),

@@ -70,7 +70,7 @@ class Terminal:
             ("source", line(f"{sample.source}, {sample.origin}")),
             ("language", line(sample.language)),
             ("edits", line(sample.edits)),
-            ("why", line(reasons.in_words(sample.step, sample.reason)) if sample.step else ""),
+            ("why", line(reasons.in_words(sample.reason, sample.source)) if sample.step else ""),
             ("detail", (shown.id if sample.names_kept else line)(sample.detail)),
         ]
         title = f"{shown.id(sample.id)}: {end}"
