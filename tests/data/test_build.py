@@ -136,3 +136,7 @@ def test_an_unknown_source_in_epochs_is_an_error_before_any_work(tmp_path: Path)
         build(tmp_path, BuildConfig(epochs={"wiki": 2.0}), pages=[])
 
 
+def test_an_id_that_occurs_twice_is_an_error(tmp_path: Path) -> None:
+    rows = [{"id": "x", "text": prose(1)}, {"id": "x", "text": prose(2)}]
+    with pytest.raises(InputError, match="'x' names more than one document"):
+        build(tmp_path, BuildConfig(), pages=[], rows=rows)

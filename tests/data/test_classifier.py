@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from small_crawl import prose
 
 from arriero.containers import safetensors
-from arriero.data import corpus
+from arriero import corpus
 from arriero.data.classifier import (
     BITS,
     TextClassifier,

@@ -57,13 +57,13 @@ def edited(text: str, share: float, draw: random.Random) -> str:
     return " ".join(words)
 
 
-def write_units(folder: Path, rows: list[tuple[str, str]], units: int = 1, **columns: list[str]) -> list[Path]:
+def write_units(folder: Path, rows: list[tuple[str, str]], units: int = 1, **columns: list[Any]) -> list[Path]:
     """(id, text) as files of `units` work units."""
     table = fingerprints(pa.chunked_array([[text for _, text in rows]], pa.large_string()))
     given = {"source": ["web"] * len(rows), "heldout": [False] * len(rows)} | columns
     given["id"] = [name for name, _ in rows]
     for name, values in given.items():
-        table = table.append_column(name, pa.array(values, pa.large_string()))
+        table = table.append_column(name, pa.array(values, pa.bool_() if name == "heldout" else pa.large_string()))
     table = table.append_column("bytes", pa.array([len(text.encode()) for _, text in rows]))
     return write(folder, table, units)
 

@@ -4,16 +4,29 @@ import itertools
 import time
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_crawl import documents, prose, reasons
+from small_crawl import documents, prose
 
 from arriero.data import pii_checks as checks
-from arriero.data.pii import PiiConfig, clean_pii, find_pii, redact, site_of
+from arriero.data.pii import PiiConfig, PiiScan, crowded_sites, find_pii, redact, site_of, web_sites
 from arriero.data.pii_checks import IBAN_LENGTHS, iban_valid, luhn_valid
 from pii import measure, real_texts
 from planted.pii_cases import FORMS
+
+def scanned(table: pa.Table, cfg: PiiConfig, size: int = 1000) -> tuple[pa.Table, list[bool]]:
+    """The table redacted, batch by batch, and whether each document's site is to be removed."""
+    done, findings, words = [], [], []
+    for start in range(0, len(table), size):
+        scan = PiiScan(cfg)
+        done.append(scan.redact(table.slice(start, size)))
+        findings.append(scan.findings())
+        words.append(scan.words())
+    sites = crowded_sites(pa.concat_tables(findings), pa.concat_tables(words), cfg)
+    return pa.concat_tables(done), [site in sites for site in web_sites(table)]
+
 
 DIGITS = st.text("0123456789", min_size=1, max_size=18)
 
@@ -257,9 +270,10 @@ def test_a_site_full_of_personal_information_goes_whole_and_others_are_redacted(
         "https://one.org/",
     ]
     kinds = ["web", "web", "web", "reference", "web"]
-    result = clean_pii(documents(texts, url=urls, kind=kinds), PiiConfig())
+    result, removed = scanned(documents(texts, url=urls, kind=kinds), PiiConfig())
     # The clean page of the removed site goes too; reference text is no site, whatever it holds.
-    assert reasons(result) == ["pii_site", "pii_site", None, None, None]
+    assert removed == [True, True, False, False, False]
+    assert result["edits"].to_pylist()[4] == "pii EMAIL 1"
     assert result["text"].to_pylist()[4] == prose(5) + " ask [EMAIL]"
     assert "@" not in result["text"].to_pylist()[3]
 
@@ -267,7 +281,17 @@ def test_a_site_full_of_personal_information_goes_whole_and_others_are_redacted(
 def test_site_threshold_is_per_thousand_words() -> None:
     text = prose(1) + " " + " ".join(f"p{n}@home{n}.net" for n in range(10))
     density = 10_000 / len(text.split())
-    above = clean_pii(documents([text]), PiiConfig(max_per_1000_words=density - 0.01))
-    at = clean_pii(documents([text]), PiiConfig(max_per_1000_words=density + 0.01))
-    few = clean_pii(documents([text]), PiiConfig(max_per_1000_words=0, min_findings=11))
-    assert [reasons(result) for result in (above, at, few)] == [["pii_site"], [None], [None]]
+    _, above = scanned(documents([text]), PiiConfig(max_per_1000_words=density - 0.01))
+    _, at = scanned(documents([text]), PiiConfig(max_per_1000_words=density + 0.01))
+    _, few = scanned(documents([text]), PiiConfig(max_per_1000_words=0, min_findings=11))
+    assert (above, at, few) == ([True], [False], [False])
+
+
+def test_sites_are_the_same_however_the_documents_are_parted() -> None:
+    texts = [prose(n) + f" p{n % 7}@home{n % 5}.net q{n}@x{n}.org" for n in range(40)]
+    table = documents(texts, url=[f"https://s{n % 3}.org/{n}" for n in range(40)])
+    cfg = PiiConfig(max_per_1000_words=5.2)
+    _, whole = scanned(table, cfg)
+    assert scanned(table, cfg, 7)[1] == scanned(table, cfg, 1)[1] == whole
+    assert any(whole)
+    assert not all(whole)

@@ -264,7 +264,7 @@ def test_c4_lines_are_noted_and_the_rules_see_what_is_left() -> None:
     rows[3:3] = ["    This site uses cookies.", "", "    " + "x" * 1001]
     on = load.parse(QualityConfig, {"c4": {"policy_lines": True}}, "quality")
     result = filter_quality(documents(["\n".join(rows), GOOD]), on)
-    assert result["edits"].to_pylist() == ["c4 2 lines", ""]
+    assert result["edits"].to_pylist() == ["quality 2 lines", ""]
     assert result["text"][0].as_py().replace("\n\n", "\n") == lines(8, "{}")
     all_gone = load.parse(
         QualityConfig, {"c4": {"min_line_words": 9, "min_sentences": "off"}, "gopher": OFF}, "quality"

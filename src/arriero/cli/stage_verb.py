@@ -103,6 +103,8 @@ STAGE_VERBS = (
     StageVerb("data files", "data.text_files", "take a folder of your own text files as a crawl"),
     StageVerb("data sources", "data.sources", "declare text that lies elsewhere (WARC, JSONL, Parquet, ...) as a crawl"),
     StageVerb("data build", "data.build", "clean a crawl into a corpus, with a funnel of every drop"),
+    StageVerb("data classifier", "data.classifier", "learn to tell text like a reference from other text"),
+    StageVerb("data ngrams", "data.ngrams", "count a reference's n-grams, for the perplexity of other text"),
     StageVerb("data shards", "data.shards", "tokenise a corpus into memory-mapped shards"),
     StageVerb("data chats", "data.python_chat", "make the chat domain: questions about the standard library"),
     StageVerb("data chat-files", "data.chat_files", "take your own dialogues and prompts as chat data"),

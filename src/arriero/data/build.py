@@ -15,6 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from arriero.data.quality_config import QualityConfig
 from arriero.data.quarantine import check_quarantine, in_words, write_quarantine
 from arriero.data.repeated import find_repeated
 from arriero.data.sources import Source, SourceKind
-from arriero.data.statistics import StatisticsConfig, merged
+from arriero.data.statistics import Statistics, StatisticsConfig
 from arriero.data.units import Phase, group
 from arriero.errors import ConfigError, InputError
 
@@ -88,7 +89,8 @@ def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, 
     folders, rows = [phase.folder("clean", unit.name) for unit, _ in left], sum(found["kept"] for _, found in left)
     decisions = decide_all(phase, folders, rows, cfg.pii, epochs)
     write_units = [WriteUnit(unit.name, number) for number, (unit, _) in enumerate(left)]
-    written = phase.run("write", write_units, WriteWork(context.scratch / "clean", decisions, cfg.statistics))
+    work = WriteWork(context.scratch / "clean", decisions, cfg.statistics, _path(inputs.maybe("toxicity")))
+    written = phase.run("write", write_units, work)
     drops = added(part["dropped"] for part in (*read, *clean, *written))
     summaries = dict(zip((unit.name for unit in write_units), written, strict=True))
     return _Corpus(cfg, phase, records, units, summaries).write(drops, any(source.heldout for source in sources))
@@ -194,7 +196,8 @@ class _Corpus:
         write_json(out / "funnel.json", report)
         write_json(out / "mixture.json", mix)
         write_json(out / "sources.json", [asdict(source) for source in self.records.values()])
-        write_json(out / "statistics.json", merged(found["statistics"] for found in self.written.values()))
+        counted = (Statistics.from_json(found["statistics"]) for found in self.written.values())
+        write_json(out / "statistics.json", reduce(Statistics.merge, counted, Statistics()).to_json())
         return {
             "documents_in": report["documents_in"],
             "documents_out": report["documents_out"],
@@ -265,6 +268,7 @@ STAGE = Stage(
         Input("evaluation", "evaluation_texts", many=True, optional=True),
         Input("classifier", "text_classifier", optional=True),
         Input("perplexity", "ngram_model", optional=True),
+        Input("toxicity", "text_classifier", optional=True),
     ),
     "corpus",
     build,

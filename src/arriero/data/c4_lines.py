@@ -68,7 +68,7 @@ def clean_lines(texts: pa.Array, cfg: C4Config) -> tuple[pa.Array, list[str]]:
     kept = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), cleaned.filter(pa.array(stays)))
     rebuilt = pc.utf8_trim(pc.binary_join(kept, pa.scalar("\n", cleaned.type)), "\n")
     edits = [
-        "; ".join(f"c4 {count} {what}" for count, what in ((lines, "lines"), (cited, "citations")) if count)
+        "; ".join(f"quality {count} {what}" for count, what in ((lines, "lines"), (cited, "citations")) if count)
         for lines, cited in zip(lines_D, citations_D, strict=True)
     ]
     return pc.replace_with_mask(texts, pa.array(changed_D), rebuilt), edits

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from arriero.artifacts import Input, Inputs, Stage, StageContext
 from arriero.config import config, setting
-from arriero.data import corpus
+from arriero import corpus
 from arriero.data.classifier import calibrated, save_classifier, score, train
 from arriero.data.sources import seeded_fraction
 from arriero.data.text_counts import Counts

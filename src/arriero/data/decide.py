@@ -31,8 +31,10 @@ from arriero.data.duplicates import (
     exact_edges,
 )
 from arriero.data.fingerprints import BANDS
+from arriero.data.phase_clean import ID_HASH
 from arriero.data.pii import FINDINGS_SCHEMA, WORDS_SCHEMA, PiiConfig, crowded_sites, in_bucket
 from arriero.data.units import ALONE_ROWS, BUCKET_ROWS, Bucket, Phase
+from arriero.errors import InputError
 
 EDGES_SCHEMA = pa.schema([("left", pa.int64()), ("right", pa.int64())])
 
@@ -63,12 +65,27 @@ class _Duplicates:
 
     def __call__(self, folder: Path, bucket: Bucket) -> tuple[dict[str, Any], dict[str, float]]:
         excluded = np.asarray(pq.read_table(self.excluded)["number"], dtype=np.int64)
-        edges = exact_edges(self.files, bucket.number, bucket.of, excluded) if not bucket.bands else NO_EDGES
+        edges = NO_EDGES
+        if not bucket.bands:
+            _check_ids(self.files, bucket)
+            edges = exact_edges(self.files, bucket.number, bucket.of, excluded)
         for band in bucket.bands:
             found = band_edges(self.files, band, bucket.number, bucket.of, excluded)
             edges = components(np.concatenate([edges, found])).edges()
         pq.write_table(pa.table(list(edges.T), schema=EDGES_SCHEMA), folder / "edges.parquet", compression="zstd")
         return {"edges": len(edges)}, {}
+
+
+def _check_ids(files: Sequence[Path], bucket: Bucket) -> None:
+    """Raises InputError if two documents have one id."""
+    hashes = [np.asarray(pq.read_table(file, columns=[ID_HASH])[ID_HASH], dtype=np.uint64) for file in files]
+    mine = np.sort(np.concatenate([part[part % np.uint64(bucket.of) == bucket.number] for part in hashes]))
+    twice = mine[1:][mine[1:] == mine[:-1]]
+    if len(twice):
+        unit = next(number for number, part in enumerate(hashes) if twice[0] in part)
+        table = pq.read_table(files[unit], columns=["id", ID_HASH])
+        name = table.filter(pc.equal(table[ID_HASH], pa.scalar(twice[0], pa.uint64())))["id"][0].as_py()
+        raise InputError(f"The id {name!r} names more than one document. Ids must be unique in all crawls of a corpus.")
 
 
 def decide_all(

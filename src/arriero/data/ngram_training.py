@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from arriero.artifacts import Input, Inputs, Stage, StageContext
 from arriero.config import config, setting
-from arriero.data import corpus
+from arriero import corpus
 from arriero.data.perplexity import MAX_BITS, MIN_BITS, perplexity, save_ngrams, train
 from arriero.data.sources import seeded_fraction
 from arriero.errors import InputError

@@ -8,6 +8,7 @@ phase `sites` finds those that are full of personal information.
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ from arriero.data.quality_config import QualityConfig
 from arriero.data.sieve import Sieve, TableFile, row_groups
 from arriero.data.sources import Heldout
 
+ID_HASH = "id_hash"
 CLEAN_SCHEMA = pa.schema(
     [
         *(SCHEMA.field(name) for name in ("kind", *STORED)),
         *(pa.field("bytes", pa.int64()), pa.field("site", pa.string()), pa.field("heldout", pa.bool_())),
+        pa.field(ID_HASH, pa.uint64()),
         *FINGERPRINTS,
     ]
 )
@@ -58,7 +61,7 @@ class CleanWork:
 
     @cached_property
     def quality_step(self) -> Step:
-        return quality_step(self.quality)
+        return quality_step(self.quality, self.classifier, self.perplexity)
 
     @cached_property
     def decontamination(self) -> list[Step]:
@@ -70,7 +73,7 @@ class CleanWork:
         steps = [*boilerplate, self.quality_step, Step("pii", scan.redact), *self.decontamination]
         spent = {"fingerprints": 0.0}
         with (
-            TableFile(folder / "documents.parquet", CLEAN_SCHEMA, raw=FINGERPRINTS.names) as documents,
+            TableFile(folder / "documents.parquet", CLEAN_SCHEMA, raw=[ID_HASH, *FINGERPRINTS.names]) as documents,
             TableFile(folder / "dropped.parquet", DROPPED_SCHEMA) as dropped,
         ):
             sieve = Sieve(steps, dropped)
@@ -89,6 +92,8 @@ def _with_columns(table: pa.Table, heldout: Heldout) -> pa.Table:
     table = table.append_column("bytes", pc.binary_length(table["text"]).cast(pa.int64()))
     table = table.append_column("site", pa.array(web_sites(table), pa.string()))
     table = table.append_column("heldout", pa.array(heldout.mask(table["module"])))
+    hashes = [int.from_bytes(blake2b(id.encode(), digest_size=8).digest(), "little") for id in table["id"].to_pylist()]
+    table = table.append_column(ID_HASH, pa.array(hashes, pa.uint64()))
     prints = fingerprints(table["text"])
     for name in prints.column_names:
         table = table.append_column(name, prints[name])

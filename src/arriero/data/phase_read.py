@@ -71,7 +71,8 @@ class ReadWork:
                     lines.write(line_counts(kept, self.boilerplate))
                 counted += time.process_time() - started
                 started = time.process_time()
-        write_jsonl(folder / "quarantine.jsonl", [asdict(row) for row in reader.quarantined])
+        bad = [{"source": unit.source.name} | asdict(row) for row in reader.quarantined]
+        write_jsonl(folder / "quarantine.jsonl", bad)
         summary = {
             "source": unit.source.name,
             "records": reader.records,

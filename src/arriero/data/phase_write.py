@@ -6,6 +6,7 @@ A unit is one of phase `clean`. Its folder holds `train.parquet`, `heldout.parqu
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import pyarrow.compute as pc
 from arriero.corpus import DROPPED_SCHEMA, SPLITS, STORED, STORED_SCHEMA
 from arriero.data.decisions import read_decisions
 from arriero.data.sieve import TableFile, dropped_rows, row_groups
-from arriero.data.statistics import Statistics, StatisticsConfig
+from arriero.data.classifier import load_classifier, score
+from arriero.data.statistics import Scorer, Statistics, StatisticsConfig, count, word_list_scorer
 
 LEVEL = 3  # of zstd, for what stays
 
@@ -31,18 +33,24 @@ class WriteUnit:
 
 @dataclass(frozen=True)
 class WriteWork:
-    """`clean` is the folder of phase clean, `decisions` the file of what is dropped for what other documents hold."""
+    """`clean` is the folder of phase clean, `decisions` the file of what is dropped for what other documents hold;
+    `toxicity` is a text classifier, None for the word list."""
 
     clean: Path
     decisions: Path
     statistics: StatisticsConfig
+    toxicity: Path | None
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        return word_list_scorer() if self.toxicity is None else partial(score, load_classifier(self.toxicity))
 
     def __call__(self, folder: Path, unit: WriteUnit) -> tuple[dict[str, Any], dict[str, float]]:
         started = time.process_time()
         decided = read_decisions(self.decisions, unit.number)
         kept = {split: Counter(documents=0, bytes=0) for split in SPLITS}
         dropped: dict[str, dict[str, Counter[str]]] = {}
-        statistics = Statistics(self.statistics)
+        counted = Statistics()
         first = 0
         with (
             TableFile(folder / "train.parquet", STORED_SCHEMA, LEVEL) as train,
@@ -64,6 +72,6 @@ class WriteWork:
                     file.write(part)
                     kept[split].update(documents=part.num_rows, bytes=pc.sum(part["bytes"]).as_py() or 0)
                     if split == "train":
-                        statistics.add(part)
-        summary = {"dropped": dropped, "statistics": statistics.to_json(), **kept}
+                        counted = counted.merge(count(part, self.statistics, self.scorer))
+        summary = {"dropped": dropped, "statistics": counted.to_json(), **kept}
         return summary, {"write": time.process_time() - started}

@@ -161,13 +161,12 @@ def filter_quality(table: pa.Table, cfg: QualityConfig, rules: Sequence[Rule] = 
     """Drops documents that break a rule of their kind, and removes C4's lines."""
     kinds = np.asarray(table["kind"].to_pylist(), dtype=object)
     parts, places = [], []
-    for kind, groups in cfg.groups.items():
-        rows = np.flatnonzero(kinds == kind)
-        if len(rows):
-            part = table.take(rows) if len(rows) < table.num_rows else table
-            part = _without_lines(part, cfg.c4) if "c4" in groups else part
-            parts.append(judge(part, cfg, [rule for rule in rules if rule.group in groups]))
-            places.append(rows)
+    for kind in sorted(set(kinds)):
+        rows, groups = np.flatnonzero(kinds == kind), cfg.groups.get(kind, [])
+        part = table.take(rows) if len(rows) < table.num_rows else table
+        part = _without_lines(part, cfg.c4) if "c4" in groups else part
+        parts.append(judge(part, cfg, [rule for rule in rules if rule.group in groups]))
+        places.append(rows)
     return pa.concat_tables(parts).take(np.argsort(np.concatenate(places))) if parts else table
 
 

@@ -46,7 +46,11 @@ class Parts:
 
     def matching(self, matches: pa.Array) -> Counts:
         """How many of each document's pieces have a vocabulary entry that matches, or the sum of what is counted."""
-        return self.per_document(np.asarray(matches, dtype=np.float64)[self.code_P])
+        value_V = np.asarray(matches, dtype=np.float64)
+        hits = np.flatnonzero((value_V != 0)[self.code_P])
+        if len(hits) > len(self.code_P) // 4:
+            return self.per_document(value_V[self.code_P])
+        return np.bincount(self.owner_P[hits], value_V[self.code_P[hits]], self.documents).astype(np.float64)
 
     def share(self, matches: pa.Array) -> Counts:
         """Share of each document's pieces whose vocabulary entry matches; 0 without pieces."""
@@ -238,7 +242,7 @@ class TextCounts:
     def _real(self) -> pa.Array:
         return pc.match_substring_regex(self.words.vocabulary, r"[\p{L}\p{N}]")
 
-    @property
+    @cached_property
     def mean_word_length(self) -> Counts:
         """Of words that hold a letter or a digit."""
         real_P = np.asarray(self._real, dtype=np.float64)[self.words.code_P]
