@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ import pyarrow as pa
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from arriero.data.declared import open_crawl
 from arriero.data.documents import documents_table
+from arriero.data.readers.read import read_file
+from arriero.data.readers.records import Record
 
 NOUNS = "river garden teacher window letter mountain village doctor bridge kitchen market winter forest captain"
 VERBS = "watched carried painted followed remembered opened crossed visited described repaired found left"
@@ -82,6 +86,18 @@ def write_crawl(
     (folder / "sources.json").write_text(json.dumps(sources))
     (folder / "heldout_modules.json").write_text(json.dumps(sorted(heldout)))
     return folder
+
+
+def read_crawl(folder: Path) -> pa.Table:
+    """All documents of a crawl, as data.build reads them."""
+    rows = [
+        asdict(record) | {"source": source.config.name, "kind": source.config.kind.value}
+        for source in open_crawl(folder)
+        for file in source.files
+        for record in read_file(file, source.config)
+        if isinstance(record, Record)
+    ]
+    return documents_table(rows)
 
 
 def documents(texts: list[str], **columns: list[str]) -> pa.Table:

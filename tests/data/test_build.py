@@ -1,21 +1,16 @@
 """data.build on small crawls: what is planted is caught, the funnel adds up, the same crawl gives the same bytes."""
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from small_crawl import documents, prose, write_crawl
+from small_crawl import prose, write_crawl
 
-from arriero.corpus import read
 from arriero.artifacts.files import write_jsonl
+from arriero.corpus import read
 from arriero.data.build import QUESTIONS_FILE, STAGE, BuildConfig
-from arriero.data.documents import Step, with_columns
 from arriero.errors import ConfigError, InputError
 from stages import artifact, context, digests, inputs
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_crawl import prose
 
-from arriero.containers import safetensors
 from arriero import corpus
+from arriero.containers import safetensors
 from arriero.data.classifier import (
     BITS,
     TextClassifier,

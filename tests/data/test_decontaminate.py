@@ -209,10 +209,10 @@ def test_a_bad_row_is_named(tmp_path: Path, row: object) -> None:
     path = tmp_path / "questions.jsonl"
     path.write_text(json.dumps({"question": SHORT, "answer": "x"}) + "\n" + json.dumps(row) + "\n")
     with pytest.raises(InputError, match=r"questions\.jsonl:2: "):
-        read_questions(path)
+        read_questions([path])
 
 
 def test_a_file_without_questions_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "none.jsonl").write_text("")
     with pytest.raises(InputError, match="no question"):
-        read_questions(tmp_path / "none.jsonl")
+        read_questions([tmp_path / "none.jsonl"])

@@ -280,7 +280,13 @@ def test_keep_rule(
 ) -> None:
     rows = [(name, PIECES[0] + space) for name, space in zip(("a", "b"), lengths, strict=True)]
     for order in (1, -1):
-        files = write_units(tmp_path, rows[::order], 2, heldout=[module == "held" for module in modules[::order]], source=sources[::order])
+        files = write_units(
+            tmp_path,
+            rows[::order],
+            2,
+            heldout=[module == "held" for module in modules[::order]],
+            source=sources[::order],
+        )
         decided = (
             decide_exact(files, exact_groups(files), EPOCHS)
             if kind == "exact"

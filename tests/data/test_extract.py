@@ -1,34 +1,17 @@
 """What a crawl's pages become: main text, or a reason why not."""
 
-from dataclasses import asdict
 from pathlib import Path
 
-import pyarrow as pa
-from small_crawl import page, prose, reasons, write_crawl
+from small_crawl import page, prose, read_crawl, reasons, write_crawl
 
-from arriero.data.declared import open_crawl
-from arriero.data.documents import documents_table
 from arriero.data.extract import extract
-from arriero.data.readers.read import read_file
-
-
-def read(folder: Path) -> pa.Table:
-    """All documents of a crawl, as data.build reads them."""
-    rows = [
-        asdict(record) | {"source": source.config.name, "kind": source.config.kind}
-        for source in open_crawl(folder)
-        for file in source.files
-        for record in read_file(file, source.config)
-        if hasattr(record, "text")
-    ]
-    return documents_table(rows)
 
 
 def test_main_text_without_navigation_and_footer(tmp_path: Path) -> None:
     crawl = write_crawl(
         tmp_path, [{"url": "https://a.example/", "text": prose(1) + "\n\n" + prose(2), "module": "held"}]
     )
-    (row,) = extract(read(crawl)).to_pylist()
+    (row,) = extract(read_crawl(crawl)).to_pylist()
     assert prose(1) in row["text"]
     assert prose(2) in row["text"]
     assert "Navigation" not in row["text"]
@@ -46,7 +29,7 @@ def test_records_that_are_no_documents_have_their_reason(tmp_path: Path) -> None
         {"url": "https://a.example/1", "text": prose(1)},  # the same page, captured twice
     ]
     crawl = write_crawl(tmp_path, pages, rows=[{"text": " \n"}])
-    table = extract(read(crawl))
+    table = extract(read_crawl(crawl))
     of_web = [row["reason"] for row in table.to_pylist() if row["source"] == "web"]
     assert of_web == [None, "http_status", "not_html", "no_text", "no_text", None]
     assert reasons(table)[-1:] == ["no_text"]
@@ -62,5 +45,5 @@ def test_the_declared_or_detected_encoding_is_used(tmp_path: Path) -> None:
         {"url": "https://a.example/3", "text": text},
     ]
     crawl = write_crawl(tmp_path, pages)
-    for row in extract(read(crawl)).to_pylist():
+    for row in extract(read_crawl(crawl)).to_pylist():
         assert "Größe und Maß: 20 €." in row["text"]

@@ -16,6 +16,7 @@ from arriero.data.pii_checks import IBAN_LENGTHS, iban_valid, luhn_valid
 from pii import measure, real_texts
 from planted.pii_cases import FORMS
 
+
 def scanned(table: pa.Table, cfg: PiiConfig, size: int = 1000) -> tuple[pa.Table, list[bool]]:
     """The table redacted, batch by batch, and whether each document's site is to be removed."""
     done, findings, words = [], [], []

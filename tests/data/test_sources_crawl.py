@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import tld
 from fastwarc.warc import ArchiveIterator
+from small_crawl import read_crawl
 
 from arriero.artifacts import Inputs, Machine, StageContext
 from arriero.artifacts.files import read_jsonl, tree_digest
 from arriero.config import parse
 from arriero.data import package_pages, pydoc_process, python_crawl, stdlib, text_files
-from arriero.data.extract import read_crawl
 from arriero.data.pydoc_process import PydocProcess
 from arriero.data.python_crawl import LANGUAGE, PythonCrawlConfig
 from arriero.data.sources import SourceKind, document_id, heldout_modules, read_heldout, read_sources
@@ -267,7 +267,7 @@ def test_programs_are_a_source_of_their_own_without_language(tmp_path: Path) -> 
     text_crawl(folder, tmp_path / "out", heldout_share=0)
     sources = read_sources(tmp_path / "out")
     assert [(source.name, source.kind) for source in sources] == [("text", "text"), ("code", "code")]
-    kinds = {row["url"]: row["kind"] for row in read_crawl(tmp_path / "out", sources).to_pylist()}
+    kinds = {row["url"]: row["kind"] for row in read_crawl(tmp_path / "out").to_pylist()}
     assert kinds == {"file:a.txt": "text", "file:b.PY": "code"}
     assert read_heldout(tmp_path / "out") == []
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from stages import context, digests, stop_after
 
 ALONE = EngineConfig(workers=1)
 TWO = EngineConfig(workers=2)
-
 
 
 @pytest.fixture(autouse=True)
@@ -113,5 +113,5 @@ def test_groups_hold_every_item_once_in_order(sizes: list[int], most: int) -> No
     groups = group(sizes, most)
     assert [index for part in groups for index in part] == list(range(len(sizes)))
     assert all(len(part) == 1 or sum(sizes[index] for index in part) <= most for part in groups)
-    joined = [sum(sizes[i] for i in (*a, *b)) for a, b in zip(groups, groups[1:], strict=False)]
+    joined = [sum(sizes[i] for i in (*a, *b)) for a, b in pairwise(groups)]
     assert all(total > most for total in joined if total) or not joined

@@ -17,7 +17,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Spell:
-    """Writes a unit's name; a line in `log` tells that it was at work. What `fails` names fails while `broken` exists."""
+    """Writes a unit's name, and a line to `log`. The unit that `fails` names fails while `broken` exists."""
 
     log: Path
     fails: str = ""

@@ -101,7 +101,7 @@ def labelled(names: list[str]) -> dict[str, str]:
 STAGE_VERBS = (
     StageVerb("data crawl", "data.python_crawl", "collect the real text that every Python has, as a crawl"),
     StageVerb("data files", "data.text_files", "take a folder of your own text files as a crawl"),
-    StageVerb("data sources", "data.sources", "declare text that lies elsewhere (WARC, JSONL, Parquet, ...) as a crawl"),
+    StageVerb("data sources", "data.sources", "declare text that lies elsewhere (WARC, JSONL, ...) as a crawl"),
     StageVerb("data build", "data.build", "clean a crawl into a corpus, with a funnel of every drop"),
     StageVerb("data classifier", "data.classifier", "learn to tell text like a reference from other text"),
     StageVerb("data ngrams", "data.ngrams", "count a reference's n-grams, for the perplexity of other text"),

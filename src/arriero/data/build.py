@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +112,14 @@ def _sources(inputs: Inputs) -> list[CrawlSource]:
         (source for crawl in inputs.many("crawl").values() for source in open_crawl(crawl.path)),
         key=lambda source: source.config.name,
     )
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in pairwise(found):
         if one.config.name == other.config.name:
             raise ConfigError(f"Two crawls hold a source named {one.config.name!r}. Give one of them another name.")
     return found
 
 
 def _epochs(cfg: BuildConfig, sources: Sequence[CrawlSource]) -> dict[str, float]:
-    """Epochs of each source: as the config names it, else as the source declares, else as the config says of its kind."""
+    """Epochs of each source: as the config names it, else as it declares, else as the config says of its kind."""
     declared = {s.config.name: s.config.epochs for s in sources if s.config.epochs is not None}
     return epochs_by_source({**declared, **cfg.epochs}, [_record(source, 0) for source in sources])
 

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arriero import corpus
 from arriero.artifacts import Input, Inputs, Stage, StageContext
 from arriero.config import config, setting
-from arriero import corpus
 from arriero.data.classifier import calibrated, save_classifier, score, train
 from arriero.data.sources import seeded_fraction
 from arriero.data.text_counts import Counts

@@ -49,7 +49,10 @@ class _Sites:
     def __call__(self, _: Path, bucket: Bucket) -> tuple[dict[str, Any], dict[str, float]]:
         found, words = (
             pa.concat_tables(
-                [schema.empty_table(), *(in_bucket(pq.read_table(f / name), bucket.number, bucket.of) for f in self.folders)]
+                [
+                    schema.empty_table(),
+                    *(in_bucket(pq.read_table(f / name), bucket.number, bucket.of) for f in self.folders),
+                ]
             )
             for name, schema in (("findings.parquet", FINDINGS_SCHEMA), ("words.parquet", WORDS_SCHEMA))
         )
@@ -88,11 +91,13 @@ def _check_ids(files: Sequence[Path], bucket: Bucket) -> None:
         raise InputError(f"The id {name!r} names more than one document. Ids must be unique in all crawls of a corpus.")
 
 
-def decide_all(
-    phase: Phase, folders: Sequence[Path], rows: int, pii: PiiConfig, epochs: Mapping[str, float]
-) -> Path:
+def decide_all(phase: Phase, folders: Sequence[Path], rows: int, pii: PiiConfig, epochs: Mapping[str, float]) -> Path:
     """Writes the file of decisions (`decisions`) on the documents of the units in `folders`; gives its path."""
     phase = phase.suited(rows=rows)
+    path = phase.context.scratch / "decisions.parquet"
+    if not folders:
+        write_decisions(path, {})
+        return path
     files = [folder / "documents.parquet" for folder in folders]
     started = time.perf_counter()
     sites = _of_sites(files, _crowded(phase, folders, pii))
@@ -105,7 +110,6 @@ def decide_all(
         parts = [part for number in range(of) if len((part := groups.part(number, of)).numbers)]
         found[step] = pa.concat_tables([DECISIONS.empty_table(), *(decide(files, part, epochs) for part in parts)])
         phase.context.timing(f"{step}_seconds", time.perf_counter() - started)
-    path = phase.context.scratch / "decisions.parquet"
     write_decisions(path, found)
     return path
 
@@ -132,7 +136,7 @@ def _numbers(tables: Any) -> Numbers:
 
 
 def _groups(phase: Phase, step: str, files: Sequence[Path], rows: int, excluded: Numbers, bands: int) -> Groups:
-    """Groups of duplicates, exact ones if `bands` is 0. Edges are joined one unit after the other: one a document stays."""
+    """Groups of duplicates, exact ones if `bands` is 0. Edges are joined unit by unit: at most one a document stays."""
     path = phase.context.scratch / f"{step}.excluded.parquet"
     with replacing(path) as file:
         pq.write_table(pa.table({"number": excluded}), file)

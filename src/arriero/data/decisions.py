@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from arriero.artifacts.files import replacing
 from arriero.data.duplicates import UNIT_SHIFT
 
-SCHEMA = pa.schema(
-    [("number", pa.int64()), ("step", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
-)
+SCHEMA = pa.schema([("number", pa.int64()), ("step", pa.string()), ("reason", pa.string()), ("detail", pa.string())])
 STEPS = ("pii", "exact_duplicates", "near_duplicates")
 
 

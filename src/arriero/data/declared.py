@@ -14,9 +14,10 @@ from pydantic import TypeAdapter
 from arriero.artifacts import Inputs, Stage, StageContext
 from arriero.artifacts.files import file_digest, read_json, write_json
 from arriero.config import config, resolved, setting
+from arriero.data.heldout import Heldout
 from arriero.data.readers.files import SourceFile, is_remote, list_files
 from arriero.data.readers.source import SourceConfig, SourceFormat, crawl_sources
-from arriero.data.sources import Heldout, read_heldout, read_sources
+from arriero.data.sources import read_heldout, read_sources
 from arriero.errors import ConfigError, InputError
 
 DECLARED_FILE = "declared.json"
@@ -41,7 +42,7 @@ class DeclaredConfig:
 
 @dataclass(frozen=True)
 class CrawlSource:
-    """A source as data.build reads it. `licences` counts documents by licence; empty: all are under `config.licence`."""
+    """A source as data.build reads it. `licences` counts documents; empty: all are under `config.licence`."""
 
     config: SourceConfig
     files: tuple[SourceFile, ...]
@@ -111,8 +112,8 @@ def _declared(folder: Path) -> list[CrawlSource]:
         for file in files:
             if not is_remote(file.uri) and (size := _size(file.uri)) != file.bytes:
                 raise InputError(
-                    f"{file.uri} has {size} bytes, and had {file.bytes} when the source {described.name!r} was declared. "
-                    "Run data.sources again."
+                    f"{file.uri} has {size} bytes, and had {file.bytes} when the source {described.name!r} was "
+                    "declared. Run data.sources again."
                 )
         sources.append(CrawlSource(described, files, Heldout(frozenset(), **found["heldout"]), {}))
     return sources

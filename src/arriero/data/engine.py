@@ -1,9 +1,9 @@
 """Runs work units with Daft: in processes of this machine, or on a Ray cluster. The only module that imports Daft.
 
 A unit is computed by a *job* from the unit alone and leaves its results in files, so it does not matter where it runs,
-beside what, or how often. Only a small JSON value comes back. What the user can cause (an error of ours, a full disk) is
-handed on as it is; anything else that the engine reports (a worker was killed, a node is gone) is no property of the
-unit, and the units that are left are tried again.
+beside what, or how often. Only a small JSON value comes back. What the user can cause (an error of ours, a full disk)
+is handed on as it is; anything else that the engine reports (a worker was killed, a node is gone) is no property of
+the unit, and the units that are left are tried again.
 """
 
 import json
@@ -24,6 +24,11 @@ from arriero.errors import ArrieroError, InputError
 # Daft reports its import and its use over the network unless told not to before it is imported.
 os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
 import daft
+
+try:
+    import ray
+except ImportError:  # an optional extra
+    ray = None
 
 U = TypeVar("U")
 
@@ -50,11 +55,10 @@ def _start(runner: str, address: str | None) -> None:
     """Chooses Daft's runner, which a process may do only once."""
     if runner == "native":
         daft.set_runner_native()
-        return
-    try:
+    elif ray is None:
+        raise InputError("The runner `ray` needs the package ray: pip install 'arriero[ray]'.")
+    else:
         daft.set_runner_ray(address=address, noop_if_initialized=True)
-    except ImportError:
-        raise InputError("The runner `ray` needs the package ray: pip install 'arriero[ray]'.") from None
 
 
 def worker_count(cfg: EngineConfig) -> int:
@@ -64,7 +68,7 @@ def worker_count(cfg: EngineConfig) -> int:
     if cfg.runner == "native":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _start(cfg.runner, cfg.address)
-    import ray  # noqa: PLC0415 - an optional extra
+    import ray
 
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
@@ -133,7 +137,7 @@ def run_units(job: Callable[[U], Any], units: Sequence[U], cfg: EngineConfig) ->
 def _next(rows: Iterator[dict[str, str]]) -> dict[str, str] | None:
     try:
         return next(rows, None)
-    except Exception as error:  # noqa: BLE001 - whatever the engine says, the units that are left can be run again
+    except Exception as error:
         words = " ".join(str(error).split())
         raise EngineError(words if len(words) <= 600 else f"{words[:300]} ... {words[-300:]}") from error
 

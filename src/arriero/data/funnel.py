@@ -30,8 +30,9 @@ def funnel(came_in: Mapping[str, int], drops: Drops, kept: Mapping[str, Mapping[
         reasons: Counter[str] = Counter()
         for found in by_source.values():
             reasons.update(found)
-        steps.append({"step": step, "in": left, "out": left - reasons.total(), "dropped": dict(sorted(reasons.items()))})
-        left -= reasons.total()
+        out_of_step = left - reasons.total()
+        steps.append({"step": step, "in": left, "out": out_of_step, "dropped": dict(sorted(reasons.items()))})
+        left = out_of_step
     out: Counter[str] = Counter()
     for by_source_kept in kept.values():
         out.update(by_source_kept)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from arriero import corpus
 from arriero.artifacts import Input, Inputs, Stage, StageContext
 from arriero.config import config, setting
-from arriero import corpus
 from arriero.data.perplexity import MAX_BITS, MIN_BITS, perplexity, save_ngrams, train
 from arriero.data.sources import seeded_fraction
 from arriero.errors import InputError

@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from arriero.data.boilerplate import BoilerplateConfig, boilerplate_step
 from arriero.corpus import DROPPED_SCHEMA, STORED
+from arriero.data.boilerplate import BoilerplateConfig, boilerplate_step
 from arriero.data.decontaminate import decontamination_step, read_questions
 from arriero.data.documents import SCHEMA, Step, with_blank
 from arriero.data.fingerprints import FINGERPRINTS, fingerprints
+from arriero.data.heldout import Heldout
 from arriero.data.pii import PiiConfig, PiiScan, web_sites
 from arriero.data.quality import quality_step
 from arriero.data.quality_config import QualityConfig
 from arriero.data.sieve import Sieve, TableFile, row_groups
-from arriero.data.sources import Heldout
 
 ID_HASH = "id_hash"
 CLEAN_SCHEMA = pa.schema(
@@ -69,7 +69,9 @@ class CleanWork:
 
     def __call__(self, folder: Path, unit: CleanUnit) -> tuple[dict[str, Any], dict[str, float]]:
         scan = PiiScan(self.pii)
-        boilerplate = [] if unit.repeated is None else [boilerplate_step(self.boilerplate, pq.read_table(unit.repeated))]
+        boilerplate = (
+            [] if unit.repeated is None else [boilerplate_step(self.boilerplate, pq.read_table(unit.repeated))]
+        )
         steps = [*boilerplate, self.quality_step, Step("pii", scan.redact), *self.decontamination]
         spent = {"fingerprints": 0.0}
         with (

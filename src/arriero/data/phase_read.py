@@ -15,16 +15,16 @@ from typing import Any
 import pyarrow as pa
 
 from arriero.artifacts.files import write_jsonl
-from arriero.data.boilerplate import COUNTS, BoilerplateConfig, line_counts
 from arriero.corpus import DROPPED_SCHEMA
+from arriero.data.boilerplate import COUNTS, BoilerplateConfig, line_counts
 from arriero.data.documents import SCHEMA, Step
 from arriero.data.extract import EXTRACT_STEP
 from arriero.data.language import LanguageConfig, language_step
+from arriero.data.quarantine import EMPTY
 from arriero.data.readers.files import SourceFile
 from arriero.data.readers.read import read_file
 from arriero.data.readers.records import Quarantined
 from arriero.data.readers.source import SourceConfig
-from arriero.data.quarantine import EMPTY
 from arriero.data.repair import REPAIR_STEP
 from arriero.data.sieve import Sieve, TableFile, tables
 from arriero.data.sources import SourceKind

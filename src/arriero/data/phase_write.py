@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arriero.corpus import DROPPED_SCHEMA, SPLITS, STORED, STORED_SCHEMA
+from arriero.data.classifier import load_classifier, score
 from arriero.data.decisions import read_decisions
 from arriero.data.sieve import TableFile, dropped_rows, row_groups
-from arriero.data.classifier import load_classifier, score
 from arriero.data.statistics import Scorer, Statistics, StatisticsConfig, count, word_list_scorer
 
+COLUMNS = ("kind", "bytes", "heldout", *STORED)
 LEVEL = 3  # of zstd, for what stays
 
 
@@ -57,7 +58,9 @@ class WriteWork:
             TableFile(folder / "heldout.parquet", STORED_SCHEMA, LEVEL) as heldout,
             TableFile(folder / "dropped.parquet", DROPPED_SCHEMA) as gone,
         ):
-            for table in row_groups(self.clean / unit.name / "documents.parquet", ("kind", "bytes", "heldout", *STORED)):
+            for table in row_groups(
+                self.clean / unit.name / "documents.parquet", ("kind", "bytes", "heldout", *STORED)
+            ):
                 here = decided.slice_rows(first, first + table.num_rows)
                 first += table.num_rows
                 for step, rows in here.by_step():

@@ -134,7 +134,9 @@ def crowded_sites(findings: pa.Table, words: pa.Table, cfg: PiiConfig) -> list[s
     total = words.group_by("site").aggregate([("words", "sum")])
     joined = distinct.join(total, "site")
     many = pc.greater_equal(joined["count_all"], cfg.min_findings)
-    dense = pc.greater(pc.multiply(joined["count_all"], 1000.0), pc.multiply(joined["words_sum"], cfg.max_per_1000_words))
+    dense = pc.greater(
+        pc.multiply(joined["count_all"], 1000.0), pc.multiply(joined["words_sum"], cfg.max_per_1000_words)
+    )
     return sorted(joined.filter(pc.and_(many, dense))["site"].to_pylist())
 
 

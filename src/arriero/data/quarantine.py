@@ -12,7 +12,7 @@ EMPTY = "empty"  # a file that holds no record is listed, and counts as no bad r
 
 
 def check_quarantine(read: Sequence[dict[str, Any]], most: float) -> None:
-    """`read` are the summaries of phase `read`. Raises InputError if a source's share of bad records is above `most`."""
+    """Raises InputError if a source's share of bad records is above `most`. `read`: the summaries of phase `read`."""
     good = Counter[str]()
     bad: dict[str, Counter[str]] = {}
     for found in read:

@@ -72,7 +72,9 @@ class _Job(Generic[U]):
             if not target.exists():  # a worker that was thought lost may have been here
                 partial.rename(target)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)  # on a full disk, half a unit would take the room of the next try
+            shutil.rmtree(
+                partial, ignore_errors=True
+            )  # on a full disk, half a unit would take the room of the next try
         sync_folder(self.folder)
         return timings
 
@@ -160,5 +162,3 @@ def group(sizes: Sequence[int], most: int) -> list[range]:
             start, total = index, 0
         total += size
     return [*groups, range(start, len(sizes))] if sizes else groups
-
-

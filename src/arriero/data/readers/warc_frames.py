@@ -17,6 +17,8 @@ CHUNK = 1 << 16  # zlib copies what of it is behind a member, so it is not much 
 GZIP, END = b"\x1f\x8b\x08", b"\r\n\r\n"
 MOST_HEADER = 64 << 10
 MOST_BROKEN = 100  # records of a file; then the rest of it is given up
+GZIP_MEMBER = re.compile(re.escape(GZIP))
+VERSION = re.compile(rb"WARC/1\.\d\r\n")
 LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,18})[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 TYPE = re.compile(rb"^warc-type:[ \t]*(\w+)[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
 
@@ -206,20 +208,18 @@ def _check_end(stream: _Stream) -> None:
 
 
 def _next_record(raw: RawFile, offset: int, is_gzip: bool) -> int | None:
-    """Where a record begins, from `offset` on; None if nowhere."""
-    mark, lead = (GZIP, 0) if is_gzip else (b"\nWARC/1.", 1)
-    start = offset - lead  # of `window` in the file
+    """Where a record begins, from `offset` on; None if nowhere. What is broken need not end with its line."""
+    mark, length = (GZIP_MEMBER, len(GZIP)) if is_gzip else (VERSION, len(b"WARC/1.0\r\n"))
+    start = offset  # of `window` in the file
     raw.seek(start)
     window = b""
     while chunk := raw.read(CHUNK):
         window += chunk
-        at = window.find(mark)
-        while at >= 0:
-            if not is_gzip or _begins_record(raw, start + at):
-                return start + at + lead
-            at = window.find(mark, at + 1)
-        keep = len(mark) - 1
-        start, window = start + len(window) - keep, window[-keep:]
+        for found in mark.finditer(window):
+            if not is_gzip or _begins_record(raw, start + found.start()):
+                return start + found.start()
+        keep = min(length - 1, len(window))
+        start, window = start + len(window) - keep, window[len(window) - keep :]
         raw.seek(start + keep)
     return None
 
