@@ -47,7 +47,9 @@ def pages(tree: Path, site: Site) -> Iterator[Page]:
             yield Page(url, bytes_to_str(data, encoding).replace("\0", ""), site.package, language)
 
 
-DIGITS = {digit: value for value, digit in enumerate(f"{string.ascii_uppercase}{string.ascii_lowercase}{string.digits}+/")}
+DIGITS = {
+    digit: value for value, digit in enumerate(f"{string.ascii_uppercase}{string.ascii_lowercase}{string.digits}+/")
+}
 
 
 def _number(text: str) -> int:
@@ -70,7 +72,9 @@ def entries(tree: Path, dictionary: Dictionary) -> Iterator[Page]:
     for (start, size), word in sorted(first.items()):
         text = data[start : start + size].decode("utf-8", "replace").strip()
         if size >= LEAST_ENTRY:
-            yield Page(f"https://dict.example/{dictionary.name}/{quote(word)}?at={start}", text, dictionary.package, "en")
+            yield Page(
+                f"https://dict.example/{dictionary.name}/{quote(word)}?at={start}", text, dictionary.package, "en"
+            )
 
 
 def programs(tree: Path, program: Program) -> Iterator[tuple[str, bytes]]:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 TOKEN = re.compile(r"[^\W_]+")
 EXACT, BUDGET = 10, 4
 WORDS = 2000  # of a text, which are compared
-ALIKE = 0.7  # of words in common order: a copy with 30% of its words replaced, deleted or joined by others has 0.7 to 0.8
+ALIKE = (
+    0.7  # of words in common order: a copy with 30% of its words replaced, deleted or joined by others has 0.7 to 0.8
+)
 
 
 def likeness(first: str, second: str) -> float:
@@ -18,7 +20,7 @@ def likeness(first: str, second: str) -> float:
 
 
 class SharedSpans:
-    """The paper's rule (appendix A.6): more than 10 tokens shared, at most 4 differ, none of the first 10 nor the last."""
+    """The paper's rule (appendix A.6): more than 10 tokens, at most 4 differ, none of the first 10 nor the last."""
 
     def __init__(self, samples: Sequence[str]) -> None:
         self.samples = [TOKEN.findall(sample.lower()) for sample in samples]

@@ -34,13 +34,15 @@ class Redacted:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`kept` holds the texts of the wanted documents; `repaired` the URLs of kept ones whose Unicode was repaired."""
+    """What came out. `kept` holds the texts of the wanted documents alone, `present` the URLs of all, kept or dropped;
+    `repaired` are kept ones whose Unicode was repaired.
+    """
 
     kept: dict[str, str]
     dropped: dict[str, Dropped]
     redacted: list[Redacted]
     repaired: list[str]
-    documents: int
+    present: frozenset[str]
 
 
 def read_outcome(corpus: Path, wanted: Collection[str]) -> Outcome:
@@ -49,18 +51,18 @@ def read_outcome(corpus: Path, wanted: Collection[str]) -> Outcome:
     redacted: list[Redacted] = []
     repaired: list[str] = []
     url_of: dict[str, str] = {}
-    count = 0
     for path in sorted(path for split in ("train", "heldout") for path in (corpus / split).glob("*.parquet")):
         for batch in pq.ParquetFile(path).iter_batches(columns=["id", "url", "edits", "text"]):
             for row in batch.to_pylist():
-                count += 1
                 url_of[row["id"]] = row["url"]
                 if row["url"] in wanted:
                     kept[row["url"]] = row["text"]
                 if "repair" in row["edits"]:
                     repaired.append(row["url"])
                 for found in PLACEHOLDER.finditer(row["text"]):
-                    redacted.append(Redacted(row["url"], found[1], row["text"][max(0, found.start() - 40) : found.start()]))
+                    redacted.append(
+                        Redacted(row["url"], found[1], row["text"][max(0, found.start() - 40) : found.start()])
+                    )
     rows = []
     for path in sorted((corpus / "dropped").glob("*.parquet")):
         rows += pq.read_table(path, columns=["id", "url", "step", "reason", "detail"]).to_pylist()
@@ -69,7 +71,7 @@ def read_outcome(corpus: Path, wanted: Collection[str]) -> Outcome:
         row["url"]: Dropped(row["step"], row["reason"], row["detail"] or "", url_of.get(row["detail"] or "", ""))
         for row in rows
     }
-    return Outcome(kept, dropped, redacted, repaired, count)
+    return Outcome(kept, dropped, redacted, repaired, frozenset(url_of.values()))
 
 
 def originals(folder: Path, wanted: Collection[str]) -> Iterator[tuple[str, str]]:

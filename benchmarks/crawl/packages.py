@@ -1,7 +1,7 @@
 """The Debian packages that the evaluation corpus is made of, fetched and unpacked.
 
-Needs a Debian (or a derivative) with `apt-get` and `dpkg-deb`, and its package lists (`apt-get update`). What is fetched
-is the release's own version; the corpus's manifest records it.
+Needs Debian 12 with `apt-get`, `dpkg-deb` and its package lists (`apt-get update`). What is fetched is the release's
+own version; the corpus's manifest records it.
 """
 
 import subprocess
@@ -34,8 +34,8 @@ SITES = (
     Site("apache2-doc", f"{DOC}/apache2-doc/manual", "httpd.apache.example", "docs/2.4", "Apache-2.0"),
     *(
         Site(
-            f"libreoffice-help-{code.lower()}", f"{SHARE}/libreoffice/help/{code}", "help.libreoffice.example", f"7.4/{code}",
-            "MPL-2.0", language,
+            f"libreoffice-help-{code.lower()}", f"{SHARE}/libreoffice/help/{code}", "help.libreoffice.example",
+            f"7.4/{code}", "MPL-2.0", language,
         )
         for code, language in HELP.items()
     ),
@@ -49,7 +49,10 @@ SITES = (
         for code in ("en", "de", "es", "fr", "it")
     ),
     Site("debian-policy", f"{DOC}/debian-policy", "www.debian.example", "doc/debian-policy", "GPL-2+"),
-    Site("developers-reference", f"{DOC}/developers-reference", "www.debian.example", "doc/developers-reference", "GPL-2+"),
+    Site(
+        "developers-reference", f"{DOC}/developers-reference", "www.debian.example", "doc/developers-reference",
+        "GPL-2+",
+    ),
     Site("anarchism", f"{DOC}/anarchism/html", "anarchistfaq.example", "afaq", "GPL-2+ and GFDL-1.3"),
     Site("postgresql-doc-15", f"{DOC}/postgresql-doc-15/html", "www.postgresql.example", "docs/15", "PostgreSQL"),
     Site("git-doc", f"{DOC}/git-doc", "git-scm.example", "docs", "GPL-2.0"),

@@ -1,13 +1,13 @@
 """Plants cases of known number among real documents. What was planted where stands in the truth, outside the corpus.
 
-A page that holds a case is a real page at its own URL. A near copy takes the URL of a page of the same package that was
-taken out of the corpus; evaluation samples and the prose of made-up sites come from such pages too. So neither names nor
-neighbours tell a planted case.
+A page that holds a case is a real page at its own URL. A near copy takes the URL of a page of the same package that
+was taken out of the corpus; evaluation samples and the prose of made-up sites come from such pages too. So neither
+names nor neighbours tell a planted case.
 """
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -100,7 +100,9 @@ class _Planter:
         raise AssertionError("no page left to plant in")
 
     def personal(self, counts: Counts) -> None:
-        cases = [(form.name, form.kind, self.rng.choice(form.sentences), form.make) for form in FORMS * counts.pii_per_form]
+        cases = [
+            (form.name, form.kind, self.rng.choice(form.sentences), form.make) for form in FORMS * counts.pii_per_form
+        ]
         names = sorted(NEGATIVES)
         for _ in range(counts.not_pii):
             name = self.rng.choice(names)
@@ -110,14 +112,13 @@ class _Planter:
             before, after = sentence.split("{}")
             page = self._insert(sentence.replace("{}", value))
             case = "pii" if kind else "not pii"
-            self._add(case, page, form, kind=kind, before=squeezed(before), value=squeezed(value), after=squeezed(after))
+            self._add(
+                case, page, form, kind=kind, before=squeezed(before), value=squeezed(value), after=squeezed(after)
+            )
 
     def leaks(self, held: Sequence[Page], counts: Counts) -> None:
         candidates = dict.fromkeys(
-            sentence
-            for page in held
-            if page.language == "en"
-            for sentence in list(sentences(seen_text(page.text)))[:4]
+            sentence for page in held if page.language == "en" for sentence in list(sentences(seen_text(page.text)))[:4]
         )
         texts = (MARKUP.sub(" ", page.text) for page in self.corpus.pages if page.language == "en")
         chosen = self.rng.sample(unique(list(candidates), texts), 2 * counts.leaks)
@@ -191,8 +192,3 @@ class _Planter:
                 page = Page(one.url, one.html, "", "en")
                 self.corpus.pages.append(page)
                 self._add(case, page, one.form)
-
-
-def texts_by_url(corpus: Corpus) -> Iterator[tuple[str, str]]:
-    for page in (*corpus.pages, *corpus.entries):
-        yield page.url, page.text

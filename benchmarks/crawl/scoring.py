@@ -3,7 +3,6 @@
 import random
 import re
 from collections import Counter, defaultdict
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,8 @@ class Score:
         if not self.total:
             return f"| {self.name} | 0 of 0 | | {self.unreached} |"
         share = wilson(self.good, self.total)
-        return f"| {self.name} | {self.good} of {self.total} | {share.mean:.3f} ({share.low:.3f} to {share.high:.3f}) | {self.unreached} |"
+        interval = f"{share.mean:.3f} ({share.low:.3f} to {share.high:.3f})"
+        return f"| {self.name} | {self.good} of {self.total} | {interval} | {self.unreached} |"
 
 
 @dataclass
@@ -67,11 +67,14 @@ Truth = list[dict[str, Any]]
 
 
 def score(truth: Truth, questions: list[dict[str, str]], outcome: Outcome, corpus: Path, seed: int) -> Report:
-    """`corpus` is the folder that the build read."""
+    """`corpus` is the folder that the build read; cases of documents that it lacks are left out, and named."""
     report, rng = Report(), random.Random(seed)
     by_case: dict[str, Truth] = defaultdict(list)
     for row in truth:
-        by_case[row["case"]].append(row)
+        if row["url"] in outcome.present and row.get("original", row["url"]) in outcome.present:
+            by_case[row["case"]].append(row)
+        else:
+            report.shown["in neither corpus nor dropped"].append(row["url"])
     for row in by_case["pii"]:
         _personal(row, outcome, report)
     for row in by_case["not pii"]:
@@ -106,7 +109,9 @@ def _personal(row: dict[str, Any], outcome: Outcome, report: Report) -> None:
     elif line_left:
         report.right(name, True) if good else None
     if line_left and not good:
-        report.shown[f"missed {name}"].append(f"{row['form']}: {row['before']!r} {row['value']!r} {row['after']!r} {kinds}")
+        report.shown[f"missed {name}"].append(
+            f"{row['form']}: {row['before']!r} {row['value']!r} {row['after']!r} {kinds}"
+        )
     return None
 
 
@@ -143,7 +148,7 @@ def _mojibake(row: dict[str, Any], outcome: Outcome, report: Report) -> None:
 
 
 def _sites(by_case: dict[str, Truth], outcome: Outcome, report: Report) -> None:
-    """A site counts once. One that was removed is right if it was planted as full of people or as spam with contacts."""
+    """A site counts once. A removed one is right if it was planted as full of people or as spam with contacts."""
     removed = {url.split("/")[2] for url, gone in outcome.dropped.items() if gone.reason == "pii_site"}
     people, spam = ({row["host"] for row in by_case[case]} for case in ("people", "spam"))
     for host in sorted(people):
@@ -167,7 +172,7 @@ def _real_findings(
     repaired = sorted(set(outcome.repaired) - planted)
     repaired = rng.sample(repaired, min(SHOWN, len(repaired)))
     wanted = {*near, *(outcome.dropped[url].keeper for url in near), *leaks, *(found.url for found in personal)}
-    texts = {url: plain_text(url, text) for url, text in originals(corpus, wanted)}
+    texts = {url: plain_text(text) for url, text in originals(corpus, wanted)}
     for url in near:
         keeper = outcome.dropped[url].keeper
         like = likeness(texts[url], texts[keeper])
@@ -182,14 +187,16 @@ def _real_findings(
         if url not in planted_leaks:
             report.shown["leak"].append(f"{url}: {shared}")
     for found in personal:
-        report.shown["redacted in real text"].append(f"{found.kind}: {in_place(texts.get(found.url, ''), found.before)}")
+        report.shown["redacted in real text"].append(
+            f"{found.kind}: {in_place(texts.get(found.url, ''), found.before)}"
+        )
     report.shown["repaired"] += repaired
     quality = sorted(url for url, gone in outcome.dropped.items() if gone.step == "quality" and url not in planted)
     for url in rng.sample(quality, min(SHOWN, len(quality))):
         report.shown["dropped for quality"].append(f"{outcome.dropped[url].reason} {outcome.dropped[url].detail} {url}")
 
 
-def plain_text(url: str, text: str) -> str:
+def plain_text(text: str) -> str:
     """A page's main text; an entry's own."""
     return seen_text(text) if text.lstrip().startswith("<") else squeezed(text)
 
@@ -209,5 +216,3 @@ def reasons(truth: Truth, outcome: Outcome, case: str) -> dict[str, Counter[str]
             gone = outcome.dropped.get(row["url"])
             found[row["form"]][f"{gone.step}: {gone.reason}" if gone else "kept"] += 1
     return found
-
-

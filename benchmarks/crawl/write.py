@@ -1,9 +1,9 @@
 """Writes the evaluation corpus: WARC files of all sites mixed, JSONL of dictionary entries, a tree of programs.
 
-    folder/web/00000.warc.gz ...    pages in a random order, about 25 MB of HTML a file
-    folder/reference/00000.jsonl.gz entries
-    folder/code/...                 programs
-    truth/truth.jsonl, truth/questions.jsonl, truth/manifest.json: outside the corpus
+folder/web/00000.warc.gz ...    pages in a random order, about 25 MB of HTML a file
+folder/reference/00000.jsonl.gz entries
+folder/code/...                 programs
+truth/truth.jsonl, truth/questions.jsonl, truth/manifest.json: outside the corpus
 """
 
 import gzip
@@ -44,7 +44,10 @@ def build_corpus(cache: Path, out: Path, counts: Counts = Counts(), seed: int = 
         _write(out / "corpus" / "web" / f"{number:05d}.warc.gz", _warc(part))
     for number, part in enumerate(_parts(corpus.entries, JSONL_BYTES)):
         rows = (json.dumps({"url": page.url, "text": page.text}, ensure_ascii=False) + "\n" for page in part)
-        _write(out / "corpus" / "reference" / f"{number:05d}.jsonl.gz", gzip.compress("".join(rows).encode(), LEVEL, mtime=0))
+        _write(
+            out / "corpus" / "reference" / f"{number:05d}.jsonl.gz",
+            gzip.compress("".join(rows).encode(), LEVEL, mtime=0),
+        )
     programs = all_programs(tree)
     for name, data in programs:
         _write(out / "corpus" / "code" / name, data)
@@ -109,7 +112,12 @@ def _manifest(corpus: Corpus, programs: list[tuple[str, bytes]], versions: dict[
             "code": sum(len(data) for _, data in programs),
         },
         "packages": {
-            name: {"version": versions.get(name), "licence": licences.get(name), "documents": count, "bytes": size[name]}
+            name: {
+                "version": versions.get(name),
+                "licence": licences.get(name),
+                "documents": count,
+                "bytes": size[name],
+            }
             for name, count in documents.items()
         },
         "cases": dict(Counter(f"{row['case']}: {row['form']}" for row in corpus.truth)),

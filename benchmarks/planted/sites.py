@@ -1,6 +1,7 @@
 """Whole web sites that are made up: spam in several forms, directories full of people, and ordinary sites beside them.
 
-The prose in them is real sentences, given as `prose`. Nothing marks the pages: they differ from real ones in what they say.
+The prose in them is real sentences, given as `prose`. Nothing marks the pages: they differ from real ones in what they
+say.
 """
 
 import html
@@ -13,17 +14,22 @@ from planted.pii_cases import FORMS
 NAMES = (
     "harbor amber willow northgate stonebridge clearwater maple summit riverside lakeview meadow oakridge silver pine "
     "granite beacon cedar prairie valley copper juniper falcon heron orchard mariner"
-).split()
-ENDINGS = "works hub online group place world guide corner notes house review studio".split()
+)
+ENDINGS = "works hub online group place world guide corner notes house review studio"
 TOPICS = (
-    "cheap flights|payday loans|weight loss pills|car insurance quotes|online casino bonus|designer handbags|"
-    "essay writing service|forex signals|hair extensions|luxury watches|keto gummies|roof repair"
-).split("|")
+    *("cheap flights", "payday loans", "weight loss pills", "car insurance quotes", "online casino bonus"),
+    *("designer handbags", "essay writing service", "forex signals", "hair extensions", "luxury watches"),
+    *("keto gummies", "roof repair"),
+)
 CITIES = (
-    "Springfield Portland Mesa Dayton Tulsa Boise Fresno Omaha Laredo Akron Toledo Reno Tampa Provo Salem Macon Utica"
-).split()
+    *("Springfield", "Portland", "Mesa", "Dayton", "Tulsa", "Boise", "Fresno", "Omaha", "Laredo", "Akron", "Toledo"),
+    *("Reno", "Tampa", "Provo", "Salem", "Macon", "Utica"),
+)
 CONTACT = {form.name: form for form in FORMS if form.kind in ("EMAIL", "PHONE", "ADDRESS")}
-PEOPLE = "Anna Walsh|José Ortega|Li Chen|Ingrid Dahl|Tom Baker|Priya Nair|Marc Duval|Sara Kim|Omar Aziz|Jan Novak".split("|")
+PEOPLE = (
+    *("Anna Walsh", "José Ortega", "Li Chen", "Ingrid Dahl", "Tom Baker", "Priya Nair", "Marc Duval", "Sara Kim"),
+    *("Omar Aziz", "Jan Novak"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,14 +40,16 @@ class MadeUp:
 
 
 def site_names(count: int, rng: random.Random) -> list[str]:
-    pairs = [f"{name}{ending}" for name in NAMES for ending in ENDINGS]
+    pairs = [f"{name}{ending}" for name in NAMES.split() for ending in ENDINGS.split()]
     return [f"www.{name}.example" for name in rng.sample(pairs, count)]
 
 
 def framed(title: str, paragraphs: Sequence[str], host: str, style: int) -> str:
     """A page with navigation and footer, in one of three layouts."""
     name, heading = html.escape(host.split(".")[1].title()), html.escape(title)
-    links = "".join(f'<li><a href="/{word}">{word.title()}</a></li>' for word in ("home", "about", "archive", "contact"))
+    links = "".join(
+        f'<li><a href="/{word}">{word.title()}</a></li>' for word in ("home", "about", "archive", "contact")
+    )
     text = "\n".join(f"<p>{html.escape(paragraph)}</p>".replace("\n", "<br>") for paragraph in paragraphs)
     head = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{heading} | {name}</title></head>'
     bodies = (
@@ -76,7 +84,9 @@ def keywords(topic: str, _: Sequence[str], rng: random.Random) -> list[str]:
     """Keyword stuffing: one phrase with every city and adjective, over and over."""
     kinds = ["best", "cheap", "top", "buy", "free", "discount", "online", "trusted", "24/7", "near me"]
     return [
-        ", ".join(f"{rng.choice(kinds)} {topic} {rng.choice(['', 'in ' + rng.choice(CITIES)])}".strip() for _ in range(40))
+        ", ".join(
+            f"{rng.choice(kinds)} {topic} {rng.choice(['', 'in ' + rng.choice(CITIES)])}".strip() for _ in range(40)
+        )
         for _ in range(6)
     ]
 
@@ -99,10 +109,8 @@ def links(topic: str, _: Sequence[str], rng: random.Random) -> list[str]:
 def symbols(topic: str, _: Sequence[str], rng: random.Random) -> list[str]:
     """Hashtags and exclamations."""
     tag = "#" + topic.title().replace(" ", "")
-    return [
-        " ".join(rng.choice([tag, "#win", "#sale", "wow!!!", "#best", rng.choice(CITIES), "...", "★★★★★", "only $9.99"]) for _ in range(30))
-        for _ in range(8)
-    ]  # fmt: skip
+    words = [tag, "#win", "#sale", "wow!!!", "#best", rng.choice(CITIES), "...", "★★★★★", "only $9.99"]
+    return [" ".join(rng.choices(words, k=30)) for _ in range(8)]
 
 
 def gibberish(topic: str, _: Sequence[str], rng: random.Random) -> list[str]:
@@ -117,7 +125,9 @@ def gibberish(topic: str, _: Sequence[str], rng: random.Random) -> list[str]:
 
 def placeholder(topic: str, _: Sequence[str], rng: random.Random) -> list[str]:
     """A site that was never filled: lorem ipsum, cookies, scripts."""
-    lorem = "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut labore et dolore."
+    lorem = (
+        "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut labore et dolore."
+    )
     return [
         "Please enable JavaScript and cookies to see this page.",
         *[lorem for _ in range(rng.randint(5, 12))],
@@ -129,12 +139,12 @@ def doorway(topic: str, _: Sequence[str], rng: random.Random) -> list[str]:
     """One text for every city: the pages of a site differ in little else."""
     city = rng.choice(CITIES)
     return [
-        f"Are you looking for {topic} in {city}? You have come to the right place, because we know {city} like nobody else.",
+        f"Are you looking for {topic} in {city}? You have come to the right place, for nobody knows {city} like us.",
         f"Our team in {city} has been working with people from {city} and the whole region for more than twenty years, "
         f"and we have learned what matters when it comes to {topic}.",
-        f"When you need {topic}, you want somebody who answers the phone and who comes to {city} the same day. That is what "
-        "we do, and our customers like it: nine of ten would come to us again.",
-        "The first consultation is free. Tell us what you need, and we make you an offer that you will not get anywhere else.",
+        f"When you need {topic}, you want somebody who answers the phone and who comes to {city} the same day. That is "
+        "what we do, and our customers like it: nine of ten would come to us again.",
+        "The first consultation is free. Tell us what you need, and we make you an offer that you get nowhere else.",
         f"Our office is open from Monday to Saturday, and {rng.choice(PEOPLE)} will be happy to hear from you.",
     ]
 
