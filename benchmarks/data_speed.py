@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import psutil
 from fastwarc.warc import ArchiveIterator, WarcRecordType
@@ -77,7 +78,7 @@ def steps(args: argparse.Namespace) -> None:
                 print(f"<!-- {json.dumps(runs[-1])} -->", file=sys.stderr)
 
 
-def _pair(peer: str, folder: Path, origin: str, workers: int, scratch: Path) -> tuple[dict, dict]:  # type: ignore[type-arg]
+def _pair(peer: str, folder: Path, origin: str, workers: int, scratch: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Our run and datatrove's, one after the other."""
     how = ["--from", origin, "--workers", str(workers)]
     ours = _json([sys.executable, str(HERE / "speed_ours.py"), str(folder), *how])
@@ -86,7 +87,7 @@ def _pair(peer: str, folder: Path, origin: str, workers: int, scratch: Path) -> 
     return ours, theirs
 
 
-def _json(command: list[str]) -> dict:  # type: ignore[type-arg]
+def _json(command: list[str]) -> dict[str, Any]:
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
