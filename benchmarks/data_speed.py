@@ -5,7 +5,7 @@ python benchmarks/data_speed.py steps --peer-python PYTHON [--files 2] [--rounds
     datatrove's, in alternating runs with one process and with two: from WARC, and again from one and the same extracted
     text. PYTHON is an interpreter with `datatrove[io,processing]`, `trafilatura`, `spacy`, `fasttext-numpy2-wheel`,
     `python-magic` and `xxhash<4`: an environment of its own, since that fastText overwrites ours.
-python benchmarks/data_speed.py whole
+python benchmarks/data_speed.py [whole]
     A whole build of a part of the corpus with one worker: its time against the sum of its steps' own.
 python benchmarks/data_speed.py memory [--sizes 500 2000]
     Peak memory of a build, main process and workers, on texts of so many MB: documents of the corpus and variants of
@@ -162,7 +162,7 @@ MODES = {"steps": steps, "whole": whole, "memory": memory, "build-only": build_o
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=sorted(MODES))
+    parser.add_argument("mode", nargs="?", default="whole", choices=sorted(MODES))
     parser.add_argument("--cache", type=Path, default=Path("runs/bench/debian"), help="packages, fetched and unpacked")
     parser.add_argument("--work", type=Path, default=Path("runs/bench/data"), help="the corpus and what is built of it")
     parser.add_argument("--peer-python", default="python", help="an interpreter with datatrove")

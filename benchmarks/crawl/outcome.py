@@ -87,3 +87,5 @@ def originals(folder: Path, wanted: Collection[str]) -> Iterator[tuple[str, str]
                 row = json.loads(line)
                 if row["url"] in wanted:
                     yield row["url"], row["text"]
+    for url in sorted(url for url in wanted if url.startswith("file:")):
+        yield url, (folder / "code" / url.removeprefix("file:")).read_text("utf-8", "replace")

@@ -120,7 +120,8 @@ class _Planter:
         candidates = dict.fromkeys(
             sentence for page in held if page.language == "en" for sentence in list(sentences(seen_text(page.text)))[:4]
         )
-        texts = (MARKUP.sub(" ", page.text) for page in self.corpus.pages if page.language == "en")
+        # A translation may hold sentences that nobody has translated yet.
+        texts = (MARKUP.sub(" ", page.text) for page in (*self.corpus.pages, *self.corpus.entries))
         chosen = self.rng.sample(unique(list(candidates), texts), 2 * counts.leaks)
         pool = sorted({word.lower() for sentence in candidates for word in sentence.split() if word.isalpha()})
         for number, sentence in enumerate(chosen):

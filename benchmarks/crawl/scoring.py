@@ -10,7 +10,7 @@ from typing import Any
 from arriero.metrics.intervals import wilson
 from crawl.html_text import seen_text, squeezed
 from crawl.judge import ALIKE, SharedSpans, likeness
-from crawl.outcome import Outcome, originals
+from crawl.outcome import PLACEHOLDER, Outcome, originals
 from planted.mojibake import foreign_words
 
 DUPLICATES = ("exact_duplicates", "near_duplicates")
@@ -99,7 +99,7 @@ def _personal(row: dict[str, Any], outcome: Outcome, report: Report) -> None:
     if (text := outcome.kept.get(row["url"])) is None:
         return report.found(name, None)
     text = squeezed(text)
-    around = re.escape(row["before"]) + r"\s?\[(\w+)\]\s?" + re.escape(row["after"])
+    around = re.escape(row["before"]) + rf"\s?{PLACEHOLDER.pattern}\s?" + re.escape(row["after"])
     kinds = {found[1] for found in re.finditer(around, text)}
     line_left = row["value"] in text or kinds or (row["before"] or row["after"]) in text
     good = row["kind"] in kinds and row["value"] not in text
@@ -119,7 +119,7 @@ def _not_personal(row: dict[str, Any], outcome: Outcome, report: Report) -> None
     """A number that only looks like personal information is a false finding where a placeholder took its place."""
     if (text := outcome.kept.get(row["url"])) is None or row["value"] in squeezed(text):
         return
-    around = re.escape(row["before"]) + r"[^\[]{0,40}\[(EMAIL|PHONE|CARD|IBAN|IP|NATIONAL_ID|ADDRESS)\]"
+    around = re.escape(row["before"]) + r"[^\[]{0,40}" + PLACEHOLDER.pattern
     found = re.search(around, squeezed(text))
     if found is not None:
         report.right(found[1], False)
