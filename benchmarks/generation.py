@@ -1,6 +1,7 @@
 """New tokens per second of our engine against transformers' `generate`, and scored tokens per second, in one run.
 
 python benchmarks/generation.py [--streams 64] [--prompt 80] [--new 48] [--dtype bfloat16] [--threads 2] [--rounds 2]
+    [--device cuda]
 Random weights in SmolLM2-135M's shape; no stop id, so both sides make the same number of tokens. Prompts share a
 beginning of 24 tokens (a system prompt), as a chat format's do. Rounds alternate between the sides, so that a busy
 machine slows both; with `--threads 1` the clock is the process's CPU time, which a busy machine hardly changes.
@@ -21,10 +22,12 @@ SMOLLM2 = PRESETS["smollm2-135m"]
 SYSTEM = 24
 
 
-def seconds(work: Callable[[], object], cpu: bool) -> float:
+def seconds(work: Callable[[], object], cpu: bool, device: str) -> float:
     clock = time.process_time if cpu else time.perf_counter
     started = clock()
     work()
+    if device == "cuda":
+        torch.cuda.synchronize()
     return clock() - started
 
 
@@ -52,9 +55,11 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    cpu, dtype = options.threads == 1, getattr(torch, options.dtype)
+    device, dtype = options.device, getattr(torch, options.dtype)
+    cpu = options.threads == 1 and device == "cpu"
     rng = random.Random(0)
     system = [rng.randrange(SMOLLM2.vocab_size) for _ in range(SYSTEM)]
     prompts = [
@@ -63,8 +68,9 @@ def main() -> None:
     ]
     answers = [prompt + prompt[-options.new :] for prompt in prompts]
     families = [prompt + answer[-options.new + k :] for prompt in prompts[::4] for k, answer in enumerate(answers[:4])]
-    ours, theirs = inference_copy(new_model(SMOLLM2, 0), dtype), transformers_model(dtype)
-    tokens, mask = torch.tensor(prompts), torch.ones(len(prompts), options.prompt, dtype=torch.long)
+    ours, theirs = inference_copy(new_model(SMOLLM2, 0), dtype).to(device), transformers_model(dtype).to(device)
+    tokens, mask = torch.tensor(prompts, device=device), torch.ones(len(prompts), options.prompt, dtype=torch.long)
+    mask = mask.to(device)
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=options.new)
 
     def their_generate() -> None:
@@ -91,7 +97,7 @@ def main() -> None:
     best = dict.fromkeys(cases, float("inf"))
     for _ in range(options.rounds):
         for name, (work, _count) in cases.items():
-            best[name] = min(best[name], seconds(work, cpu))
+            best[name] = min(best[name], seconds(work, cpu, device))
     clock = "CPU second" if cpu else "second"
     for name, (_, count) in cases.items():
         print(f"{name:30} {count / best[name]:8.0f} tokens per {clock}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from arriero.dialogue import Dialogue
 from arriero.errors import InputError
 from arriero.generation.cache import Continuation, KVCache, Layers, Recorder
+from arriero.generation.graph import DecodeGraph
 from arriero.generation.prefixes import common_prefix
 from arriero.generation.sampling import SamplingConfig, choose, row_uniforms
 from arriero.model import LoadedModel, Transformer
@@ -26,6 +27,8 @@ SHARED = 8
 # Prompt tokens read in one pass, and the share of rows that must be free before waiting prompts are read.
 PREFILL_TOKENS = 2048
 REFILL_SHARE = 8
+# On a GPU, answers of at least so many tokens are worth recording a step, which takes as long as a few of them.
+RECORDED = 8
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class _Engine:
         self.position_R = torch.zeros(streams, dtype=torch.long)
         self.uniforms_RT = torch.zeros(streams, sampling.max_new_tokens, dtype=torch.float64)
         self.done: dict[int, Completion] = {}
+        self.graph: DecodeGraph | None = None
         self.prefix = list(prompts[0])[: self._shared()]
         self.prefix_read: Layers = self._read_prefix()
 
@@ -187,10 +191,20 @@ class _Engine:
         active, device = len(self.rows), self.model.device
         positions_B = self.position_R[:active]
         self._fit(int(positions_B.max()) + 1)
+        if device.type == "cuda" and self.sampling.max_new_tokens >= RECORDED:
+            return self._accept(0, self._replayed()[:active])
         view = self.cache.decode(positions_B.to(device))
         last_B1 = self.last_R[:active, None].to(device)
         hidden_B1D = self.model.hidden(last_B1, cache=view, attention_mask=view.attention_mask)
         return self._accept(0, self.model.logits(hidden_B1D[:, 0]))
+
+    def _replayed(self) -> Tensor:
+        """The logits of all rows, those without a stream among them."""
+        positions_R = self.position_R.clone()
+        positions_R[len(self.rows) :] = 0
+        if self.graph is None or not self.graph.fits(self.cache):
+            self.graph = DecodeGraph(self.model, self.cache, self.last_R, positions_R)
+        return self.graph(self.last_R, positions_R)
 
     def _fit(self, needed: int) -> None:
         """Gives the cache the slots that it needs, and takes them back when it has far too many."""

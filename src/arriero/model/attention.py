@@ -38,23 +38,35 @@ def attend_causal(q_BTHD: Tensor, k_BTKD: Tensor, v_BTKD: Tensor) -> Tensor:
     if q_BTHD.device.type == "cpu" and q_BTHD.dtype == torch.bfloat16 and T <= PLAIN_UP_TO:
         bias = torch.full((T, T), float("-inf"), dtype=q_BTHD.dtype).triu(1)
         return attend_masked(q_BTHD, k_BTKD.transpose(1, 2), v_BTKD.transpose(1, 2), bias[None, None])
-    q, k, v = (x.transpose(1, 2) for x in (q_BTHD, k_BTKD, v_BTKD))
-    grouped = q.shape[1] != k.shape[1]
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped).transpose(1, 2)
+    return _attend_fused(q_BTHD, k_BTKD.transpose(1, 2), v_BTKD.transpose(1, 2), None)
 
 
 def attend_masked(q_BTHD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, bias: Tensor) -> Tensor:
-    """Attention with an additive `bias` (B or 1, 1, T, S), by plain products over groups. Returns (B, T, H, D).
-
-    Softmax is in float32.
-    """
+    """Attention with an additive `bias` (B or 1, 1, T, S). Returns (B, T, H, D). Softmax is in float32."""
     B, T, H, D = q_BTHD.shape
+    if q_BTHD.is_cuda and T > 1:
+        return _attend_fused(q_BTHD, k_BKSD, v_BKSD, bias.to(q_BTHD.dtype))
+    # Plain products over groups.
     K = k_BKSD.shape[1]
     q = (q_BTHD * (1 / math.sqrt(D))).view(B, T, K, H // K, D).permute(0, 2, 3, 1, 4).reshape(B, K, -1, D)
     scores = torch.matmul(q, k_BKSD.transpose(-1, -2)).view(B, K, H // K, T, -1)
     weights = torch.softmax(scores + bias[:, :, None], dim=-1, dtype=torch.float32).to(v_BKSD.dtype)
     mixed = torch.matmul(weights.view(B, K, (H // K) * T, -1), v_BKSD)
     return mixed.view(B, K, H // K, T, D).permute(0, 3, 1, 2, 4).reshape(B, T, H, D)
+
+
+def _attend_fused(q_BTHD: Tensor, k_BKSD: Tensor, v_BKSD: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention by torch's fused kernels, causal without a `bias`. Returns (B, T, H, D)."""
+    q, k, v = q_BTHD.transpose(1, 2), k_BKSD, v_BKSD
+    groups = q.shape[1] // k.shape[1]
+    if groups > 1 and q.is_cuda and (bias is not None or q.dtype == torch.float32):
+        # Kernels for float32, and reproducible ones with a bias, know no groups: torch would hold all scores, 20 times
+        # the memory at T = 2048.
+        k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
+        groups = 1
+    causal = bias is None
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal, enable_gqa=groups > 1)
+    return y.transpose(1, 2)
 
 
 class Attention(nn.Module):

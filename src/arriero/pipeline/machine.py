@@ -16,6 +16,9 @@ from arriero.errors import ConfigError
 
 # bf16 must win by this factor: below it, rounding is not worth it.
 WORTH = 1.2
+# Rows of the products that are measured: of a small step on a CPU; enough to fill a GPU, where with 256 rows the launch
+# of a kernel takes longer than the product.
+ROWS = {"cpu": 256, "cuda": 8192}
 
 
 @config
@@ -43,8 +46,9 @@ def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def _matmul_seconds(dtype: torch.dtype, device: str) -> float:
-    """Best of several rounds of the products that fill a small Llama's step: 256 rows, 576 -> 1536."""
-    x, w = torch.ones(256, 576, dtype=dtype, device=device), torch.ones(1536, 576, dtype=dtype, device=device)
+    """Best of several rounds of the products that fill a small Llama's step: 576 -> 1536."""
+    x = torch.ones(ROWS[device], 576, dtype=dtype, device=device)
+    w = torch.ones(1536, 576, dtype=dtype, device=device)
     best = float("inf")
     for _ in range(8):
         started = time.perf_counter()
@@ -77,7 +81,7 @@ def resolve_machine(wanted: MachineConfig, memory: Path) -> Machine:
         raise ConfigError('machine.device is "cuda", but torch finds no CUDA device here. Set it to "auto" or "cpu".')
     dtype: str = wanted.dtype
     if dtype == "auto":
-        key = f"{platform.machine()}, {cores} cores, torch {torch.__version__}, {device}"
+        key = f"{platform.machine()}, {cores} cores, torch {torch.__version__}, {_name(device)}"
         known = read_json(memory) if memory.is_file() else {}
         if key not in known:
             known[key], ratio = measured_dtype(device)
@@ -87,7 +91,12 @@ def resolve_machine(wanted: MachineConfig, memory: Path) -> Machine:
     return Machine(device=device, dtype=dtype, compile=wanted.compile, threads=threads)
 
 
-def environment() -> dict[str, str]:
+def _name(device: str) -> str:
+    """ "cpu", or the GPU's name."""
+    return torch.cuda.get_device_name() if device == "cuda" else device
+
+
+def environment(device: str) -> dict[str, str]:
     """What a manifest keeps of the machine."""
     return {
         "python": platform.python_version(),
@@ -95,4 +104,5 @@ def environment() -> dict[str, str]:
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
         "cores": str(os.cpu_count()),
+        "device": _name(device),
     }

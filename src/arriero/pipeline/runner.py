@@ -156,7 +156,7 @@ def run_stage(
             machine=machine.identity(),
             metrics=metrics,
             timings=meter.read() | context.timings,
-            environment=environment(),
+            environment=environment(machine.device),
         )
         return store.commit(manifest)
 

@@ -37,7 +37,7 @@ from arriero.train.checkpoint import load_checkpoint, restore_training_state, sa
 from arriero.train.loop import CheckpointClock
 from arriero.train.optimizer import OptimizerConfig, build_optimizer
 from arriero.train.schedule import lr_at
-from arriero.train.step import optimizer_step
+from arriero.train.step import optimizer_step, reproducible
 from arriero.train.tracking import SeriesWriter, read_series
 
 # The combined logit of each answer, (B,) in float32.
@@ -198,7 +198,9 @@ class Trainer:
         sums = {"policy_loss": 0.0, "value_loss": 0.0, "clip_fraction": 0.0}
         for batch in batches:
             for micro in batch:
-                for name, value in self._backward(rollout, micro).items():
+                with reproducible(self.policy.machine):
+                    found = self._backward(rollout, micro)
+                for name, value in found.items():
                     sums[name] += value
             count = float(sum(int(micro.response_mask_BR.sum()) for micro in batch))
             for optimizer, rate in zip(self._optimizers, (lr, self.cfg.value_lr), strict=True):

@@ -5,9 +5,11 @@ micro-batches changes nothing but the rounding. Pretraining, SFT, reward models 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -55,6 +57,27 @@ def autocast(machine: Machine) -> torch.autocast:
     return torch.autocast(machine.device.split(":")[0], dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
+@contextmanager
+def reproducible(machine: Machine) -> Iterator[None]:
+    """Inside, a GPU adds in a fixed order, so that a resumed run ends in the same bytes; a CPU does so anyway.
+
+    Above all the backward pass of attention: its kernels add as their blocks happen to finish.
+    """
+    if machine.device == "cpu":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses products in this mode
+    debugging: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), debugging.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    debugging.fill_uninitialized_memory = False  # it would write every new tensor twice
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        debugging.fill_uninitialized_memory = before[1]
+
+
 def optimizer_step(optimizer: torch.optim.Optimizer, *, count: float, lr: float, clip: float) -> float:
     """Divides the summed gradients by `count`, clips their norm to `clip`, updates with `lr` and clears the gradients.
 
@@ -71,8 +94,7 @@ def optimizer_step(optimizer: torch.optim.Optimizer, *, count: float, lr: float,
             f'lengthen the warm-up, or set machine.dtype = "float32".'
         )
     scale = min(1.0, clip / (norm + 1e-6)) / count
-    for grad in grads:
-        grad.mul_(scale)
+    torch._foreach_mul_(grads, scale)
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()
@@ -93,9 +115,10 @@ def train_step(
     total, count, tokens = 0.0, 0.0, 0
     sums: dict[str, float] = {}
     for batch in micro_batches:
-        with autocast(machine):
-            part = loss(batch)
-        part.total.backward()  # type: ignore[no-untyped-call]
+        with reproducible(machine):
+            with autocast(machine):
+                part = loss(batch)
+            part.total.backward()  # type: ignore[no-untyped-call]
         total += float(part.total.detach())
         count += part.count
         tokens += part.tokens
