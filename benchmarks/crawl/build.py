@@ -4,13 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from arriero.data.readers.source import SourceConfig, SourceFormat
-
 from arriero.artifacts import Artifact, Inputs, Machine, Manifest, StageContext, Store
 from arriero.artifacts.files import read_jsonl, write_json, write_jsonl
 from arriero.data import build, declared
 from arriero.data.engine import EngineConfig
 from arriero.data.language import LanguageConfig
+from arriero.data.readers.source import SourceConfig, SourceFormat
 from arriero.data.sources import SourceKind
 
 SOURCES = (("web", SourceKind.WEB), ("reference", SourceKind.REFERENCE), ("code", SourceKind.CODE))

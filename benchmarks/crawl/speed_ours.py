@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-
 from arriero.data.dedup import NGRAM, PERMUTATIONS, SEED, normalised
+
 from arriero.data.documents import documents_table
 from arriero.data.engine import BATCH_DOCUMENTS, minhash
 from arriero.data.extract import _warc_rows, extract
