@@ -6,7 +6,8 @@ python benchmarks/data_speed.py steps --peer-python PYTHON [--files 2] [--rounds
     text. PYTHON is an interpreter with `datatrove[io,processing]`, `trafilatura`, `spacy`, `fasttext-numpy2-wheel`,
     `python-magic` and `xxhash<4`: an environment of its own, since that fastText overwrites ours.
 python benchmarks/data_speed.py [whole]
-    A whole build of a part of the corpus with one worker: its time against the sum of its steps' own.
+    A whole build of a part of the corpus with one worker: its time against the sum of its steps, each by itself in a
+    pass of its own over the same documents.
 python benchmarks/data_speed.py memory [--sizes 500 2000]
     Peak memory of a build, main process and workers, on texts of so many MB: documents of the corpus and variants of
     them (`crawl/variants.py`).
@@ -31,7 +32,8 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from arriero.data.extract import main_text
 from arriero.data.language import identify, model_path
-from crawl.build import run_build
+from crawl.alone import steps_alone
+from crawl.build import run_build, sources_of
 from crawl.variants import variants
 from crawl.write import SEED, build_corpus
 
@@ -93,20 +95,21 @@ def _json(command: list[str]) -> dict[str, Any]:
 
 
 def whole(args: argparse.Namespace) -> None:
-    """Times of the phases' work units are those of the steps, since one worker does nothing beside."""
+    """CPU time on one core, which other work on the machine does not change; the build in this process."""
     with tempfile.TemporaryDirectory() as scratch:
         corpus = Path(scratch, "corpus")
         for name, count in (("web", args.files), ("reference", 1)):
             (corpus / name).mkdir(parents=True)
             for file in sorted((args.work / "corpus" / name).iterdir())[:count]:
                 shutil.copy(file, corpus / name)
-        started = time.perf_counter()
-        _, timings = run_build(corpus, args.work / "truth" / "questions.jsonl", ["en"], 1, Path(scratch, "work"))
-        total = time.perf_counter() - started
-    alone = {name: seconds for name, seconds in timings.items() if not name.startswith("phase_")}
+        questions = args.work / "truth" / "questions.jsonl"
+        alone = steps_alone(sources_of(corpus), questions, ["en"])
+        started = time.process_time()
+        run_build(corpus, questions, ["en"], 1, Path(scratch, "work"))
+        total = time.process_time() - started
     for name, seconds in sorted(alone.items(), key=lambda item: -item[1]):
         print(f"{name:32} {seconds:8.2f} s")
-    print(f"{'sum of the steps':32} {sum(alone.values()):8.2f} s")
+    print(f"{'sum of the steps alone':32} {sum(alone.values()):8.2f} s")
     print(f"{'whole':32} {total:8.2f} s, {total / sum(alone.values()):.2f} of it")
 
 

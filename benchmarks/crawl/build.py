@@ -21,11 +21,7 @@ def run_build(
     corpus: Path, questions: Path | None, languages: list[str], workers: int, work: Path
 ) -> tuple[Path, dict[str, Any]]:
     """Builds from `corpus` (one folder a source) in `work`: the corpus's folder, and the manifest's timings."""
-    sources = [
-        SourceConfig(name=name, path=str(corpus / name), kind=kind, **(CODE if kind is SourceKind.CODE else {}))
-        for name, kind in SOURCES
-        if (corpus / name).is_dir()
-    ]
+    sources = sources_of(corpus)
     crawl = _artifact(work, "crawl")
     declared.STAGE.run(
         declared.DeclaredConfig(sources=sources, heldout_share=0.0),
@@ -41,6 +37,15 @@ def run_build(
     context = StageContext(_folder(work / "out"), _folder(work / "scratch"), Machine())
     build.STAGE.run(cfg, Inputs(given), context)
     return context.out, dict(context.timings)
+
+
+def sources_of(corpus: Path) -> list[SourceConfig]:
+    """The folders of a corpus as sources."""
+    return [
+        SourceConfig(name=name, path=str(corpus / name), kind=kind, **(CODE if kind is SourceKind.CODE else {}))
+        for name, kind in SOURCES
+        if (corpus / name).is_dir()
+    ]
 
 
 def _folder(path: Path) -> Path:

@@ -54,7 +54,15 @@ def main() -> None:
         language,
         GopherRepetitionFilter(),
         GopherQualityFilter(),
-        C4QualityFilter(filter_no_terminal_punct=False),
+        # What is off in ours by default is off here.
+        C4QualityFilter(
+            filter_no_terminal_punct=False,
+            filter_curly_bracket=False,
+            filter_javascript=False,
+            filter_policy=False,
+            remove_citations=False,
+            min_words_per_line=-1,
+        ),
         MinhashDedupSignature(
             str(args.out / "signatures"), MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
         ),

@@ -14,51 +14,38 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
-from arriero.data.dedup import NGRAM, PERMUTATIONS, SEED, normalised
 
-from arriero.data.documents import documents_table
-from arriero.data.engine import BATCH_DOCUMENTS, minhash
-from arriero.data.extract import _warc_rows, extract
-from arriero.data.language import LanguageConfig, filter_language
-from arriero.data.quality import filter_quality
+from arriero.data.extract import EXTRACT_STEP
+from arriero.data.fingerprints import fingerprints
+from arriero.data.language import LanguageConfig, language_step
+from arriero.data.phase_read import row_of
+from arriero.data.quality import quality_step
+from arriero.data.quality_config import QualityConfig
+from arriero.data.readers.files import list_files
+from arriero.data.readers.read import read_file
+from arriero.data.readers.records import Record
+from arriero.data.readers.source import SourceConfig
+from arriero.data.sieve import tables
 from arriero.data.sources import SourceKind
 
 
-def rows(path: Path) -> Iterator[dict[str, str | None]]:
-    if path.suffix == ".gz":
-        yield from _warc_rows(path, {"web": SourceKind.WEB})
-        return
-    with path.open("rb") as lines:
-        for line in lines:
-            row = json.loads(line)
-            yield {
-                "id": row["url"],
-                "url": row["url"],
-                "source": "web",
-                "kind": "web",
-                "module": "",
-                "text": row["text"],
-            }
-
-
-def tables(path: Path) -> Iterator[pa.Table]:
-    batch: list[dict[str, str | None]] = []
-    for row in rows(path):
-        batch.append(row)
-        if len(batch) == BATCH_DOCUMENTS:
-            yield documents_table(batch)
-            batch = []
-    if batch:
-        yield documents_table(batch)
+def rows(path: Path, origin: str) -> Iterator[dict[str, str | None]]:
+    # Extracted text counts as web text: Gopher's and C4's rules are its. Only from WARC does extraction stand before.
+    source = SourceConfig(
+        name="web", path=str(path), kind=SourceKind.WEB, format="warc" if origin == "warc" else "jsonl"
+    )
+    for file in list_files(source):
+        for record in read_file(file, source):
+            if isinstance(record, Record):
+                yield row_of(record, source)
 
 
 def work(path: Path, origin: str) -> tuple[Counter[str], Counter[str]]:
     """Documents after, and seconds in each step."""
-    steps = [("language", partial(filter_language, cfg=LanguageConfig())), ("quality", filter_quality)]
+    steps = [language_step(LanguageConfig()), quality_step(QualityConfig())]
     if origin == "warc":
-        steps.insert(0, ("extract", extract))
+        steps.insert(0, EXTRACT_STEP)
     left: Counter[str] = Counter()
     spent: Counter[str] = Counter()
     started = time.perf_counter()
@@ -69,15 +56,15 @@ def work(path: Path, origin: str) -> tuple[Counter[str], Counter[str]]:
         spent[name] += now - started
         started = now
 
-    for table in tables(path):
+    for table in tables(rows(path, origin)):
         left["read"] += table.num_rows
         clock("read")
-        for name, step in steps:
-            table = step(table)
+        for step in steps:
+            table = step.run(table)
             table = table.filter(pc.is_null(table["reason"]))
-            left[name] += table.num_rows
-            clock(name)
-        minhash(normalised(table["text"]), PERMUTATIONS, NGRAM, SEED)
+            left[step.name] += table.num_rows
+            clock(step.name)
+        fingerprints(table["text"])
         clock("signatures")
     return left, spent
 

@@ -2,7 +2,6 @@
 
 import json
 import random
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from warcio.warcwriter import WARCWriter
 
 from arriero.data.declared import open_crawl
 from arriero.data.documents import documents_table
+from arriero.data.phase_read import row_of
 from arriero.data.readers.read import read_file
 from arriero.data.readers.records import Record
 
@@ -91,7 +91,7 @@ def write_crawl(
 def read_crawl(folder: Path) -> pa.Table:
     """All documents of a crawl, as data.build reads them."""
     rows = [
-        asdict(record) | {"source": source.config.name, "kind": source.config.kind.value}
+        row_of(record, source.config)
         for source in open_crawl(folder)
         for file in source.files
         for record in read_file(file, source.config)

@@ -98,7 +98,7 @@ def decide_all(phase: Phase, folders: Sequence[Path], rows: int, pii: PiiConfig,
     if not folders:
         write_decisions(path, {})
         return path
-    files = [folder / "documents.parquet" for folder in folders]
+    files = [folder / "prints.parquet" for folder in folders]
     started = time.perf_counter()
     sites = _of_sites(files, _crowded(phase, folders, pii))
     phase.context.timing("sites_seconds", time.perf_counter() - started)

@@ -62,7 +62,7 @@ class Samples:
     `ngrams` holds all their n-grams of EXACT words, `short` by their length the questions that are matched as a whole.
     """
 
-    vocabulary: dict[str, int]
+    vocabulary: pa.LargeStringArray  # a word's code is its place
     sequences: Sequences
     ngrams: NgramIndex
     short: dict[int, NgramIndex]
@@ -82,8 +82,7 @@ class Samples:
         head_S = np.where(asked_S < SHORTEST_QUESTION, np.minimum(sequences.size_S, EXACT), asked_S)
         lengths = sorted({int(length) for length in head_S if length <= EXACT})
         short = {length: NgramIndex(code_N, sequences.first_S[head_S == length], length) for length in lengths}
-        vocabulary = {word: code for code, word in enumerate(encoded.dictionary.to_pylist())}
-        return Samples(vocabulary, sequences, ngrams, short)
+        return Samples(encoded.dictionary, sequences, ngrams, short)
 
 
 def read_questions(paths: Sequence[Path]) -> Samples:
@@ -117,8 +116,8 @@ def _encoded(texts: pa.ChunkedArray, samples: Samples) -> Sequences:
     """The texts in the codes of the samples' words."""
     flat, owners = words(texts)
     encoded = flat.dictionary_encode()
-    known = [samples.vocabulary.get(word, UNKNOWN) for word in encoded.dictionary.to_pylist()]
-    codes = np.array(known, np.int32)[np.asarray(encoded.indices)]
+    known = pc.fill_null(pc.index_in(encoded.dictionary, value_set=samples.vocabulary), UNKNOWN)
+    codes = np.asarray(known, dtype=np.int32)[np.asarray(encoded.indices)]
     return Sequences.of(codes, owners, len(texts), TEXT_BORDER)
 
 

@@ -1,8 +1,8 @@
 """Phase `clean`: what can be told from a document alone, and from the lines that its site repeats.
 
-A unit is one of phase `read`. Its folder holds `documents.parquet` with the text as the corpus will have it, its
-fingerprints and what the keep rule asks; `dropped.parquet`; and `findings.parquet` and `words.parquet`, by which the
-phase `sites` finds those that are full of personal information.
+A unit is one of phase `read`. Its folder holds `documents.parquet` with the text as the corpus will have it;
+`prints.parquet`, row by row its fingerprints and what the keep rule asks; `dropped.parquet`; and `findings.parquet` and
+`words.parquet`, by which the phase `sites` finds those that are full of personal information.
 """
 
 import time
@@ -28,14 +28,18 @@ from arriero.data.quality_config import QualityConfig
 from arriero.data.sieve import Sieve, TableFile, row_groups
 
 ID_HASH = "id_hash"
-CLEAN_SCHEMA = pa.schema(
+_KEPT = [pa.field("bytes", pa.int64()), pa.field("heldout", pa.bool_())]
+DOCUMENTS = pa.schema([*(SCHEMA.field(name) for name in ("kind", *STORED)), *_KEPT])
+HASHES = (ID_HASH, *FINGERPRINTS.names)
+PRINTS = pa.schema(
     [
-        *(SCHEMA.field(name) for name in ("kind", *STORED)),
-        *(pa.field("bytes", pa.int64()), pa.field("site", pa.string()), pa.field("heldout", pa.bool_())),
+        *(pa.field(name, pa.string()) for name in ("id", "source", "site")),
+        *_KEPT,
         pa.field(ID_HASH, pa.uint64()),
         *FINGERPRINTS,
     ]
 )
+PRINTS_ROWS = 1 << 16  # 30 MB: the phases after this one read column by column
 
 
 @dataclass(frozen=True)
@@ -75,21 +79,24 @@ class CleanWork:
         steps = [*boilerplate, self.quality_step, Step("pii", scan.redact), *self.decontamination]
         spent = {"fingerprints": 0.0}
         with (
-            TableFile(folder / "documents.parquet", CLEAN_SCHEMA, raw=[ID_HASH, *FINGERPRINTS.names]) as documents,
+            TableFile(folder / "documents.parquet", DOCUMENTS) as documents,
+            TableFile(folder / "prints.parquet", PRINTS, raw=HASHES, group_rows=PRINTS_ROWS) as prints,
             TableFile(folder / "dropped.parquet", DROPPED_SCHEMA) as dropped,
         ):
             sieve = Sieve(steps, dropped)
             for table in row_groups(self.read / unit.name / "documents.parquet"):
                 kept = sieve(with_blank(table))
                 started = time.process_time()
-                documents.write(_with_columns(kept, unit.heldout))
+                kept = with_columns(kept, unit.heldout)
+                documents.write(kept)
+                prints.write(kept)
                 spent["fingerprints"] += time.process_time() - started
         pq.write_table(scan.findings(), folder / "findings.parquet")
         pq.write_table(scan.words(), folder / "words.parquet")
         return {"kept": documents.rows, "dropped": sieve.counts()}, {**sieve.seconds, **spent}
 
 
-def _with_columns(table: pa.Table, heldout: Heldout) -> pa.Table:
+def with_columns(table: pa.Table, heldout: Heldout) -> pa.Table:
     """What the later phases ask of each document beside its text."""
     table = table.append_column("bytes", pc.binary_length(table["text"]).cast(pa.int64()))
     table = table.append_column("site", pa.array(web_sites(table), pa.string()))

@@ -23,7 +23,7 @@ from arriero.data.language import LanguageConfig, language_step
 from arriero.data.quarantine import EMPTY
 from arriero.data.readers.files import SourceFile
 from arriero.data.readers.read import read_file
-from arriero.data.readers.records import Quarantined
+from arriero.data.readers.records import Quarantined, Record
 from arriero.data.readers.source import SourceConfig
 from arriero.data.repair import REPAIR_STEP
 from arriero.data.sieve import Sieve, TableFile, tables
@@ -101,4 +101,18 @@ class _Reader:
                     self.reasons[record.reason] += 1
                 else:
                     self.records += 1
-                    yield asdict(record) | {"source": self.unit.source.name, "kind": self.unit.source.kind.value}
+                    yield row_of(record, self.unit.source)
+
+
+def row_of(record: Record, source: SourceConfig) -> dict[str, str | None]:
+    """A record as a row of a table of documents."""
+    return {
+        "id": record.id,
+        "source": source.name,
+        "kind": source.kind.value,
+        "url": record.url,
+        "module": record.module,
+        "origin": record.origin,
+        "text": record.text,
+        "reason": record.reason,
+    }

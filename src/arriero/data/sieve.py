@@ -25,11 +25,16 @@ EXCERPT_CHARACTERS = 1000
 class TableFile:
     """A Parquet file that grows batch by batch; a context manager. Equal batches give equal bytes.
 
-    `raw` columns are hashes, which neither dictionaries nor compression make smaller.
+    `raw` columns are hashes, which neither dictionaries nor compression make smaller. Row groups have `group_rows`, or
+    are the batches.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, level: int = 1, raw: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, schema: pa.Schema, level: int = 1, raw: Sequence[str] = (), group_rows: int = 1
+    ) -> None:
         self.rows = 0
+        self._waiting: list[pa.Table] = []
+        self._group_rows = group_rows
         packed = [name for name in schema.names if name not in raw]
         self._writer = pq.ParquetWriter(
             path,
@@ -43,8 +48,15 @@ class TableFile:
 
     def write(self, table: pa.Table) -> None:
         if table.num_rows:
-            self._writer.write_table(table.select(self._schema.names).cast(self._schema))
+            self._waiting.append(table.select(self._schema.names).cast(self._schema))
             self.rows += table.num_rows
+            if sum(map(len, self._waiting)) >= self._group_rows:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting))
+            self._waiting = []
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +64,8 @@ class TableFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            self._flush()
         self._writer.close()
 
 
