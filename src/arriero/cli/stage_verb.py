@@ -101,9 +101,12 @@ def labelled(names: list[str]) -> dict[str, str]:
 STAGE_VERBS = (
     StageVerb("data crawl", "data.python_crawl", "collect the real text that every Python has, as a crawl"),
     StageVerb("data files", "data.text_files", "take a folder of your own text files as a crawl"),
-    StageVerb("data sources", "data.sources", "declare text that lies elsewhere (WARC, JSONL, Parquet, ...) as a crawl"),
+    StageVerb(
+        "data sources", "data.sources", "declare text that lies elsewhere (WARC, JSONL, Parquet, ...) as a crawl"
+    ),
     StageVerb("data build", "data.build", "clean a crawl into a corpus, with a funnel of every drop"),
     StageVerb("data shards", "data.shards", "tokenise a corpus into memory-mapped shards"),
+    StageVerb("data proxies", "data.proxies", "train tiny models on candidate mixes: held-out loss, factual recall"),
     StageVerb("data chats", "data.python_chat", "make the chat domain: questions about the standard library"),
     StageVerb("data chat-files", "data.chat_files", "take your own dialogues and prompts as chat data"),
     StageVerb("tokenizer train", "tokenizer.train", "train a SentencePiece BPE tokenizer on a corpus"),
