@@ -56,7 +56,9 @@ def source_spans(folder: Path) -> list[tuple[dict[str, Any], int]]:
     return list(zip(sources, starts.tolist(), strict=False))
 
 
-@pytest.mark.parametrize("replaced", [None, {"facts": 0.4, "pages": 3.0}, {"pages": 0}])
+@pytest.mark.parametrize(
+    "replaced", [None, {"facts": 0.4, "pages": 3.0}, {"pages": 0}, {"web": 2.0}, {"web": 2.0, "pages": 0.5}]
+)
 def test_a_pass_reads_each_source_as_often_as_its_epochs_say(folder: Path, replaced: dict[str, float] | None) -> None:
     length = 8
     reader = ShardReader(folder, length, seed=3, epochs=replaced)
@@ -66,7 +68,8 @@ def test_a_pass_reads_each_source_as_often_as_its_epochs_say(folder: Path, repla
         counts = Counter(starts.tolist())
         total = 0
         for source, start in source_spans(folder):
-            epochs = (replaced or {}).get(source["name"], source["epochs"])
+            given = replaced or {}
+            epochs = given.get(source["name"], given.get(source["kind"], source["epochs"]))
             windows = (source["tokens"] - 1) // length
             own = [counts[start + length * w] for w in range(windows)]
             total += sum(own)
@@ -75,11 +78,16 @@ def test_a_pass_reads_each_source_as_often_as_its_epochs_say(folder: Path, repla
             if epochs % 1:
                 fractions.append(tuple(own))
         assert total == reader.windows, "no window crosses from one source into another"
+        read = Counter()
+        for source, start in source_spans(folder):
+            read[source["name"]] = length * sum(counts[at] for at in counts if start <= at < start + source["tokens"])
+        before = reader.tokens_read(number * reader.windows) if number else Counter()
+        assert reader.tokens_read((number + 1) * reader.windows) == {n: read[n] + before[n] for n in read}
     assert len(set(fractions)) == len(fractions), "the fraction of an epoch reads other windows in every pass"
 
 
 def test_epochs_that_do_not_fit_are_named(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'wiki', which is no source of these shards \(facts, pages\)"):
+    with pytest.raises(ConfigError, match=r"'wiki', which is no source of these shards \(facts, pages\) and no kind"):
         ShardReader(folder, 8, seed=1, epochs={"wiki": 1.0})
     for value in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match=r"`epochs` of 'facts' is"):

@@ -9,9 +9,12 @@ import numpy as np
 from arriero.artifacts import Artifact, Manifest, Store
 from arriero.artifacts.files import write_json, write_jsonl
 from arriero.dialogue import PromptKind
+from arriero.eval.bits_per_byte import Document
+from arriero.eval.facts import Fact
 from arriero.eval.measures import Answered, Judged, difference_rows, halving_rows, score_rows
 from arriero.eval.win_rate import against_first, win_rate_matrix
 from arriero.metrics.intervals import bootstrap_mean, bootstrap_ratio, wilson
+from arriero.pipeline.proxy_results import summary
 from arriero.report.view import RunView
 
 VERSIONS = ("imported", "sft", "v1", "v2", "final")
@@ -20,6 +23,7 @@ _EDGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "corpus": ("data.build", "corpus", ("crawl",)),
     "tokenizer": ("tokenizer.train", "tokenizer", ("corpus",)),
     "scratch-shards": ("data.shards", "shards", ("corpus", "tokenizer")),
+    "proxies": ("data.proxies", "proxies", ("scratch-shards", "corpus")),
     "scratch": ("train.pretrain", "model", ("scratch-shards",)),
     "imported": ("model.import", "model", ()),
     "shards": ("data.shards", "shards", ("corpus", "imported")),
@@ -319,7 +323,33 @@ def _gate(folder: Path, *_: Any) -> None:
     write_json(folder / "gate.json", {"considered": 40, "kept": 26, "passed": passed, "mean_gain": gain, "prompts": []})
 
 
+def _proxies(folder: Path, label: str, generator: np.random.Generator) -> None:
+    """results.json, made by the same function as the stage's."""
+    documents = {name: [Document(str(n), f"m{n % 5}", "x" * 900) for n in range(9)] for name in ("code", "web")}
+    facts = {side: [Fact(f"m{n % 6}", "term", "x" * 60) for n in range(40)] for side in ("train", "heldout")}
+    rows = [
+        {
+            "mix": f"x{times}",
+            "seed": seed,
+            "parameters": 700_000,
+            "epochs": {"code": 1.0, "web": 1.0 * times},
+            "tokens_read": {"code": 9000 - 300 * times, "web": 1000 * times},
+            "training_loss": 3.0,
+            "bits": {name: generator.normal(1800, 40, 9).tolist() for name in documents},
+            "facts": {
+                "train": [{"hit": bool(h), "bits": 99.0} for h in generator.random(40) < 0.3 + 0.1 * times],
+                "heldout": [{"hit": bool(h), "bits": 120.0} for h in generator.random(40) < 0.3],
+            },
+        }
+        for times in (1, 3)
+        for seed in (1, 2)
+    ]
+    found = summary(rows, documents, facts, {"code": 9000, "web": 1000}, {"web"}, 1)
+    write_json(folder / "results.json", found | {"facts_source": "web", "chance": 0.25, "seeds": 2})
+
+
 _FILES: dict[str, Any] = {
+    "data.proxies": _proxies,
     "data.python_crawl": _crawl,
     "data.build": _corpus,
     "data.shards": _shards,

@@ -78,13 +78,13 @@ def test_it_is_well_formed_and_fetches_nothing(html: str, outline: Outline) -> N
 def test_every_figure_states_its_n_and_what_its_bars_are(html: str, outline: Outline) -> None:
     figures = [caption for caption in outline.captions if caption.startswith("Figure ")]
     assert [int(re.findall(r"\d+", caption)[0]) for caption in figures] == list(range(1, len(figures) + 1))
-    assert len(figures) == 14
+    assert len(figures) == 15
     for caption in figures:
         assert re.search(r"n = .*\d", caption)
         assert re.search(r"95%|interval|stages", caption), caption
     assert any("24 held-out dialogues for each version, of which 19 reach turn 6" in caption for caption in figures)
     assert any("unsafe compliance: 24 prompts of 12 requests; false refusal: 24 prompts" in c for c in figures)
-    assert html.count("<svg") == html.count('role="img"') == len(re.findall(r"<svg[^>]*><title>[^<]{20,}", html)) == 14
+    assert html.count("<svg") == html.count('role="img"') == len(re.findall(r"<svg[^>]*><title>[^<]{20,}", html)) == 15
 
 
 def test_whatever_the_run_holds_is_text_and_never_markup(html: str) -> None:
@@ -131,7 +131,7 @@ def test_sections_without_their_stage_are_named_and_the_rest_stands(tmp_path: Pa
         assert f"needs {stage}." in missing
     assert 'id="ppo"' not in html
     assert 'id="win-rate"' in html
-    assert html.count("<figcaption><b>Figure") == 12
+    assert html.count("<figcaption><b>Figure") == 13
 
 
 def test_a_run_that_only_built_a_corpus_has_a_report(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from arriero.artifacts import Artifact, Machine, StageContext
 from arriero.artifacts.files import tree_digest, write_json
+from arriero.config import identity
 from arriero.data import shards as data_shards
 from arriero.dialogue import Dialogue, Message, Role, write_dialogues
 from arriero.errors import ConfigError, InputError, Stopped
@@ -91,6 +92,19 @@ def test_masked_documents_count_all_but_their_first_tokens(made: dict[str, Artif
     pretrain.STAGE.run(cfg, inputs(shards=made["shards"], tokenizer=made["tokenizer"]), work)
     windows = pretrain.ShardReader(made["shards"].path, 32, cfg.seed).batch(0, 4)
     assert rows(work)[0]["count"] == (windows[:, :-1] != 2).sum() < 128, "2 is the tokenizer's EOS"
+
+
+def test_epochs_replace_those_of_the_shards_and_are_part_of_the_id(made: dict[str, Artifact], tmp_path: Path) -> None:
+    given = inputs(shards=made["shards"], tokenizer=made["tokenizer"])
+    losses = []
+    for number, epochs in enumerate(({}, {"web": 1.0}, {"web": 0.5})):
+        work = context(tmp_path / str(number))
+        pretrain.STAGE.run(scratch_config(epochs=epochs), given, work)
+        losses.append([row["loss"] for row in rows(work)])
+    assert losses[0] == losses[1] != losses[2], "one is what the shards state"
+    assert identity(scratch_config()) != identity(scratch_config(epochs={"web": 0.5}))
+    with pytest.raises(ConfigError, match=r"`epochs` names 'wiki', which is no source of these shards \(web\)"):
+        pretrain.STAGE.run(scratch_config(epochs={"wiki": 2.0}), given, context(tmp_path / "wrong"))
 
 
 def test_a_preset_is_a_shape_by_name(made: dict[str, Artifact], tmp_path: Path) -> None:

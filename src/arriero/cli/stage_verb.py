@@ -106,6 +106,7 @@ STAGE_VERBS = (
     StageVerb("data classifier", "data.classifier", "learn to tell text like a reference from other text"),
     StageVerb("data ngrams", "data.ngrams", "count a reference's n-grams, for the perplexity of other text"),
     StageVerb("data shards", "data.shards", "tokenise a corpus into memory-mapped shards"),
+    StageVerb("data proxies", "data.proxies", "train tiny models on candidate mixes: held-out loss, factual recall"),
     StageVerb("data chats", "data.python_chat", "make the chat domain: questions about the standard library"),
     StageVerb("data chat-files", "data.chat_files", "take your own dialogues and prompts as chat data"),
     StageVerb("tokenizer train", "tokenizer.train", "train a SentencePiece BPE tokenizer on a corpus"),

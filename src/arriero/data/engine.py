@@ -6,6 +6,8 @@ is handed on as it is; anything else that the engine reports (a worker was kille
 the unit, and the units that are left are tried again.
 """
 
+import importlib
+import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -24,11 +26,6 @@ from arriero.errors import ArrieroError, InputError
 # Daft reports its import and its use over the network unless told not to before it is imported.
 os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
 import daft
-
-try:
-    import ray
-except ImportError:  # an optional extra
-    ray = None
 
 U = TypeVar("U")
 
@@ -55,7 +52,7 @@ def _start(runner: str, address: str | None) -> None:
     """Chooses Daft's runner, which a process may do only once."""
     if runner == "native":
         daft.set_runner_native()
-    elif ray is None:
+    elif importlib.util.find_spec("ray") is None:
         raise InputError("The runner `ray` needs the package ray: pip install 'arriero[ray]'.")
     else:
         daft.set_runner_ray(address=address, noop_if_initialized=True)
@@ -68,8 +65,7 @@ def worker_count(cfg: EngineConfig) -> int:
     if cfg.runner == "native":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _start(cfg.runner, cfg.address)
-    import ray
-
+    ray: Any = importlib.import_module("ray")  # an optional extra, and slow to import
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 

@@ -150,9 +150,9 @@ class ShardReader:
     """Windows of `sequence_length` + 1 tokens (inputs and, shifted by one, targets) from a shards folder.
 
     Windows do not cross from one source into another. `windows` counts those of one pass over the mixture. `epochs`
-    replace those of the shards for the sources that they name; 0 leaves a source out. Raises ConfigError on an unknown
-    source, InputError if the folder holds less than one window, ArtifactError if a file is damaged: its size when
-    opening, its content when it is first read.
+    replace those of the shards for the sources that they name, by name or kind; 0 leaves a source out. Raises
+    ConfigError on an unknown source, InputError if the folder holds less than one window, ArtifactError if a file is
+    damaged: its size when opening, its content when it is first read.
     """
 
     def __init__(
@@ -162,13 +162,12 @@ class ShardReader:
         self.seed = seed
         about = read_json(folder / SHARDS_FILE)
         self.tokenizer: str = about["tokenizer"]  # its digest
-        own = {source["name"]: source["epochs"] for source in about["sources"]}
-        chosen = own | _checked(dict(epochs or {}), own)
+        self.epochs = _chosen(dict(epochs or {}), about["sources"])
         self._segments = []
         start = 0
         for number, source in enumerate(about["sources"]):
             windows = max(0, (source["tokens"] - 1) // sequence_length)
-            self._segments.append(_Segment(number, start, windows, round(windows * chosen[source["name"]])))
+            self._segments.append(_Segment(number, start, windows, round(windows * self.epochs[source["name"]])))
             start += source["tokens"]
         self._bounds = np.cumsum([segment.reads for segment in self._segments])
         self.windows = int(self._bounds[-1]) if self._segments else 0
@@ -207,6 +206,13 @@ class ShardReader:
             result_N[rows] = self._starts_in_pass(order, int(number))
         return result_N
 
+    def tokens_read(self, windows: int) -> dict[str, int]:
+        """Tokens of each source in the first `windows` windows of the endless order."""
+        firsts = [segment.start for segment in self._segments]
+        owner_N = np.searchsorted(firsts, self.starts(np.arange(windows, dtype=np.int64)), side="right") - 1
+        counts = np.bincount(owner_N, minlength=len(firsts)) * self.sequence_length
+        return dict(zip(self.epochs, counts.tolist(), strict=True))
+
     def _starts_in_pass(self, reads_N: NDArray[np.int64], number: int) -> NDArray[np.int64]:
         """`reads_N` count the reads of one pass in the order of the sources."""
         result_N = np.empty_like(reads_N)
@@ -221,10 +227,15 @@ class ShardReader:
         return result_N
 
 
-def _checked(epochs: dict[str, float], known: Mapping[str, float]) -> dict[str, float]:
+def _chosen(epochs: dict[str, float], sources: list[dict[str, Any]]) -> dict[str, float]:
+    """Epochs of each source: as given for its name, else for its kind, else its own."""
+    names, kinds = ([source[key] for source in sources] for key in ("name", "kind"))
     for name, value in epochs.items():
-        if name not in known:
-            raise ConfigError(f"`epochs` names {name!r}, which is no source of these shards ({', '.join(known)}).")
+        if name not in (*names, *kinds):
+            raise ConfigError(
+                f"`epochs` names {name!r}, which is no source of these shards ({', '.join(names)}) and no kind of them "
+                f"({', '.join(sorted(set(kinds)))})."
+            )
         if not 0 <= value < math.inf:
             raise ConfigError(f"`epochs` of {name!r} is {value}: it must be a number, zero or more.")
-    return epochs
+    return {row["name"]: epochs.get(row["name"], epochs.get(row["kind"], row["epochs"])) for row in sources}

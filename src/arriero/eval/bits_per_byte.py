@@ -40,16 +40,19 @@ class Window:
     end: int
 
 
-def heldout_documents(corpus: Path, total_bytes: int, document_bytes: int, seed: int) -> list[Document]:
-    """Held-out documents of a corpus in an order drawn by `seed`, until `total_bytes` are reached.
+def heldout_documents(
+    corpus: Path, total_bytes: int, document_bytes: int, seed: int, source: str | None = None
+) -> list[Document]:
+    """Held-out documents of a corpus, or of one source, in an order drawn by `seed`, until `total_bytes` are reached.
 
     Each is cut to `document_bytes` at a character's boundary, so that many documents are seen and none outweighs the
     rest. Raises InputError if there is no text.
     """
     rows = sorted(
         (row["id"], row["module"], row["text"].encode()[:document_bytes])
-        for batch in batches(corpus, "heldout", ["id", "module", "text"])
+        for batch in batches(corpus, "heldout", ["id", "source", "module", "text"])
         for row in batch.to_pylist()
+        if source in (None, row["source"])
     )
     order = np.random.default_rng(seed).permutation(len(rows))
     documents: list[Document] = []

@@ -18,6 +18,7 @@ from arriero.eval import run as evaluation
 from arriero.eval import texts
 from arriero.model import grouping
 from arriero.model import importing as model_importing
+from arriero.pipeline import mixture_proxies
 from arriero.preference import importing as comparisons_importing
 from arriero.preference import sample, simulated
 from arriero.reward import score
@@ -43,6 +44,7 @@ STAGES: dict[str, Stage] = {
         tokenizer_train.STAGE,
         model_importing.STAGE,
         grouping.STAGE,
+        mixture_proxies.STAGE,
         pretrain.STAGE,
         sft.STAGE,
         sample.STAGE,

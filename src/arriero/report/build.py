@@ -15,7 +15,13 @@ from arriero.report.sections_alignment import (
     rejection_section,
     reward_section,
 )
-from arriero.report.sections_data import bits_section, funnel_section, loss_section, mixture_section
+from arriero.report.sections_data import (
+    bits_section,
+    funnel_section,
+    loss_section,
+    mixture_section,
+    proxies_section,
+)
 from arriero.report.sections_run import card_section, cost_section, lineage_section, recipe_section
 from arriero.report.sections_versions import (
     answers_section,
@@ -32,6 +38,7 @@ SECTIONS = (
     summary_section,
     funnel_section,
     mixture_section,
+    proxies_section,
     loss_section,
     bits_section,
     reward_section,

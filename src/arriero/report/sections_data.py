@@ -3,9 +3,9 @@
 from typing import Any
 
 from arriero.artifacts import Artifact
-from arriero.report import figures
+from arriero.report import figures, figures_proxies
 from arriero.report.page import Figure, Section, Table
-from arriero.report.text import interval, size
+from arriero.report.text import interval, share, size
 from arriero.report.view import RunView, json_of, rows_of
 
 _PANELS = 9  # loss curves in one figure
@@ -67,6 +67,42 @@ def mixture_section(run: RunView) -> Section:
         *(f"Tokens in {label}" for label in shards if shards[label]),
     )
     return Section("mixture", title, lead, [drawn, Table("Sources", columns, rows, numbers_from=2)])
+
+
+def proxies_section(run: RunView) -> Section:
+    found = json_of(run.last("data.proxies"), "results.json")
+    title = "Mixes tried in small"
+    lead = (
+        "Tiny models, one for each candidate mix and seed, all trained on the same number of tokens: what up-sampling "
+        "gives and what it costs. Whether a large model would choose the same, they cannot say."
+    )
+    if not found:
+        return Section("proxies", title, lead, missing="data.proxies")
+    facts, sources, sides = found["facts_source"], list(found["documents"]), list(found["facts"])
+    n = " and ".join(f"{count} facts {figures_proxies.SIDES[side]}" for side, count in found["facts"].items())
+    drawn = Figure(
+        f"Held-out loss and recall by how often {facts} is read",
+        figures_proxies.proxies(found),
+        f"n = {found['seeds']} models of {found['parameters']:,} parameters for each mix, {n}, "
+        f"{sum(found['documents'].values())} held-out documents. Bars: 95% bootstrap over modules, of their mean.",
+    )
+    rows = [
+        (
+            row["mix"],
+            f"{row['factual_read']:.2f}",
+            *(interval(row["bits_per_byte"][source], 3) for source in sources),
+            *(share(row["recall"][side]) for side in sides),
+        )
+        for row in found["mixes"]
+    ]
+    columns = (
+        "Mix",
+        f"Times {facts} is read",
+        *(f"Held-out {source}, bits per byte" for source in sources),
+        *(f"Facts {figures_proxies.SIDES[side]} recalled" for side in sides),
+    )
+    note = f"A fact is recalled if its definition is likeliest after its own term; by chance {found['chance']:.0%} are."
+    return Section("proxies", title, lead, [drawn, Table("Candidate mixes", columns, rows, note, numbers_from=1)])
 
 
 def _curve(label: str, artifact: Artifact) -> tuple[str, list[float], list[float], str] | None:

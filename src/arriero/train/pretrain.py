@@ -44,6 +44,11 @@ class PretrainConfig:
     model: ModelShape | None = setting(None, "shape of the new model; neither this nor preset continues the base")
     preset: str | None = setting(None, 'or a shape by name, such as "llama2-7b" (`arriero model show NAME`)')
     tokens: int = setting(..., "tokens to train on, rounded up to whole steps (paper: 2T)", unit="tokens", ge=1)
+    epochs: dict[str, float] = setting(
+        {},
+        "passes over a source, by its name or kind, instead of those that the shards state; 0 leaves it out",
+        unit="epochs",
+    )
     sequence_length: int = setting(256, "tokens a sequence (paper: 4096)", unit="tokens", ge=2)
     micro_batch_size: int = setting(8, "sequences that go through the model at once", unit="sequences", ge=1)
     global_batch_size: int = setting(8, "sequences a step (paper: 4M tokens)", unit="sequences", ge=1)
@@ -107,14 +112,12 @@ def window_batch(windows_BT1: torch.Tensor, eos_id: int | None = None) -> TokenB
     return TokenBatch(tokens, targets, counted, mask, trained_tokens=tokens.numel())
 
 
-def run(cfg: PretrainConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
-    """Trains and saves the model. Metrics: steps, tokens, parameters, final_loss (mean of the last tenth of steps)."""
+def train_model(cfg: PretrainConfig, inputs: Inputs, context: StageContext) -> Transformer:
+    """The trained model; `context` gets its series, and its checkpoints while it is not done."""
     tokenizer, base = inputs.maybe("tokenizer"), inputs.maybe("base")
     model = starting_model(cfg, tokenizer, base).to(context.machine.device)
-    reader = ShardReader(inputs.one("shards").path, cfg.sequence_length, cfg.seed)
-    source = base if base is not None else tokenizer
-    assert source is not None
-    vocabulary = source.path / TOKENIZER if base is not None else source.path
+    reader = ShardReader(inputs.one("shards").path, cfg.sequence_length, cfg.seed, cfg.epochs)
+    vocabulary = base.path / TOKENIZER if base is not None else inputs.one("tokenizer").path
     # Not the vocabularies' sizes: a released model's is often padded beyond its tokenizer's.
     own = load_tokenizer(vocabulary)
     if reader.tokenizer != own.digest():
@@ -139,6 +142,14 @@ def run(cfg: PretrainConfig, inputs: Inputs, context: StageContext) -> dict[str,
         context=context,
         checkpoint_interval=cfg.checkpoint_interval,
     )
+    return model
+
+
+def run(cfg: PretrainConfig, inputs: Inputs, context: StageContext) -> dict[str, Any]:
+    """Trains and saves the model. Metrics: steps, tokens, parameters, final_loss (mean of the last tenth of steps)."""
+    model = train_model(cfg, inputs, context)
+    base = inputs.maybe("base")
+    source = base if base is not None else inputs.one("tokenizer")
     save_model(context.out, model, source=source.path, base=base)
     return {
         "steps": cfg.steps,
