@@ -15,6 +15,7 @@ import re2
 from tld import get_tld
 
 from arriero.data import pii_checks as checks
+from arriero.data import pii_context as context
 from arriero.data.pii_addresses import french_street, german_street, plausible_street, us_uk_street
 
 
@@ -159,13 +160,20 @@ NATIONAL_IDS = tuple(
         (r"\b[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}\b", checks.cpf_valid),
     )
 )
+# Words before a number of a version or a section. `\b` knows ASCII alone.
+_NUMBERED_WORDS = (
+    r"\b(?i:versi[oó]n(?:e|es|en|s)?|release|v[0-9]?|build|firmware|upgraded?|updated?|figure|table|oid"
+    r"|objectidentifier|sections?|chapters?|clauses?|appendix|abschnitte?n?|kapiteln?|chapitres?|cap[ií]tulos?"
+    r"|secci[oó]n(?:es)?|capitol[oi]|sezion[ei]|(?:ver|sec|ch|fig|kap|cap)\.?)|(?i:верси[яию]|раздел[аеы]?|глав[аеыу]|§)"
+)
+_NUMBER = r"(?:[0-9]{1,3}(?:\.[0-9]+)+|[0-9]{1,3}(?:[ .,;:)\n]|\z))"  # not 212-555-0198, nor a card's first group
 _NUMBERED = (
-    r"\b(?i:versions?|release|ver|v[0-9]?|build|firmware|upgraded?|updated?|chapter|section|figure|table|oid"
-    r"|objectidentifier)(?: to)?[ .:=(\"']{1,3}[0-9][0-9.]*(?: {1,2}(?:from|to) [0-9][0-9.]*)?"
+    rf"(?:{_NUMBERED_WORDS})(?: to)?(?:(?:\.|[ \x{{a0}}:=]{{1,3}}[\"']?){_NUMBER}"
+    rf"(?: {{0,2}}(?:from|to|and|or|through) {_NUMBER})?|{_S}[(\"']+[0-9]+(?:\.[0-9]+)+)"
 )
 # Where several match at one place, the first whose check accepts wins.
 DETECTORS = (
-    Detector(DECOY, rf"(?:{_NUMBERED}|\bgit@)", _check(_always)),
+    Detector(DECOY, _NUMBERED, _check(_always)),
     Detector("EMAIL", rf"{_LOCAL_END}@(?:[A-Za-z0-9\-]+\.)+[A-Za-z]{{2,24}}\b", _check(_email)),
     Detector(
         "EMAIL",
@@ -187,8 +195,9 @@ DETECTORS = (
     Detector("ADDRESS", german_street(), _check(_always)),
     Detector("ADDRESS", french_street(), _check(plausible_street)),
 )
-# A number that goes on to the left or right of the match (1.2.3.4.5, 3.4111...) is another thing.
 _NUMERIC = frozenset({"CARD", "IP", "PHONE", "NATIONAL_ID"})
+# What is accepted, but stands where it is another thing.
+_OTHER = {"CARD": context.in_table, "IP": context.no_host, "EMAIL": context.no_mailbox}
 _LONGEST = 512  # bytes in which a candidate must end
 
 _OPTIONS = re2.Options()
@@ -200,14 +209,6 @@ _STARTING = re2.Set.MatchSet(_OPTIONS)
 for _detector in DETECTORS:
     _STARTING.Add(_detector.pattern.encode())
 _STARTING.Compile()
-
-
-def _part_of_longer(data: bytes, start: int, end: int) -> bool:
-    before, after = data[max(0, start - 2) : start], data[end : end + 2]
-    joined_left = before[-1:].isalnum() or (before[:1].isalnum() and before[1:] in (b".", b"-", b"+", b"_"))
-    in_row = before[:1].isdigit() and before[1:] in (b":", b"/")  # a time, a DOI
-    joined_right = after[:1].isalnum() or (after[1:].isalnum() and after[:1] in (b".", b"-", b"_"))
-    return joined_left or in_row or joined_right
 
 
 def _local_start(data: bytes, end: int, done: int) -> int:
@@ -232,8 +233,12 @@ def _at(data: bytes, start: int, done: int, phone_region: str) -> Finding | None
             end = first + len(text[:accepted].encode())
         if detector.kind == "EMAIL":
             first = _local_start(data, first, done)
-        if not (detector.kind in _NUMERIC and _part_of_longer(data, first, end)):
-            return Finding(detector.kind, first, end)
+        kind = detector.kind
+        if kind in _NUMERIC and context.part_of_longer(data, first, end):
+            continue
+        if kind in _OTHER and _OTHER[kind](data, first, end):
+            kind = DECOY
+        return Finding(kind, first, end)
     return None
 
 
