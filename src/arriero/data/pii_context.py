@@ -70,12 +70,20 @@ _OUTLINE = re2.compile(rb"(?:\A|\n)[ \t\x{a0}#*>=|\-]*\z")
 _OUTLINE_BYTES = 40
 # After the number's own point a title may begin as it likes; a tab or a colon (a log's) comes before no title.
 _TITLE = re2.compile(rb"\.[ \t\x{a0}]+\S|\.?[ \t\x{a0}]*\.{3}|\)?[ \x{a0}]{1,2}[\"'(]?[A-Z][a-z]")
+# Words before a section's or version's number; after the common English ones with a space the detectors' decoy stands.
+_SECTION = re2.compile(
+    r"(?i:\b(?:(?:ver|sec|fig|kap|cap)\.?|clause|appendix|abschnitt|kapitel|chapitre|cap[ií]tulo|secci[oó]n|versi[oó]n"
+    r"|capitolo|sezione|versione|sections?|versions?|chapter)|верси[яию]|раздел[аеы]?|глав[аеыу]|§)"
+    r"[ \x{a0}]{0,2}\z".encode()
+)
+_SECTION_BYTES = 24
 _PREFIX = re2.compile(rb"/([0-9]{1,3})\b")
 
 
 def no_host(data: bytes, first: int, end: int) -> bool:
     """A section's number, or a network."""
-    return _heads_a_section(data, first, end) or _is_network(data, first, end)
+    named = _SECTION.search(data[max(0, first - _SECTION_BYTES) : first]) is not None
+    return named or _heads_a_section(data, first, end) or _is_network(data, first, end)
 
 
 def _heads_a_section(data: bytes, first: int, end: int) -> bool:
