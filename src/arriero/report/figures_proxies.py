@@ -25,8 +25,10 @@ def proxies(results: Mapping[str, Any]) -> Markup:
 def _series(results: Mapping[str, Any]) -> tuple[list[float], Series, Series]:
     """How often each mix reads the factual source, in rising order; held-out loss by source; recall by side."""
     rows = sorted(results["mixes"], key=lambda row: row["factual_read"])
-    losses = {source: [row["bits_per_byte"][source]["change"] for row in rows] for source in results["documents"]}
-    recall = {SIDES[side]: [row["recall"][side] for row in rows] for side in results["facts"]}
+    losses = {
+        source: [row["bits_per_byte"][source]["change"] for row in rows] for source in sorted(results["documents"])
+    }
+    recall = {name: [row["recall"][side] for row in rows] for side, name in SIDES.items() if side in results["facts"]}
     return [row["factual_read"] for row in rows], losses, recall
 
 
