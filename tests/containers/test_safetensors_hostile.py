@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.containers import safetensors
+from arriero.containers.safetensors_header import MAX_HEADER_BYTES
 from arriero.errors import InputError
 from contained import fuzz
 
@@ -93,9 +94,6 @@ def entry(shape: list[Any], start: int, end: int, dtype: str = "F32") -> dict[st
     return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
 
 
-MOST = safetensors.MAX_HEADER_BYTES
-
-
 @pytest.mark.parametrize(
     ("header", "said"),
     [
@@ -137,11 +135,11 @@ def test_what_is_wrong_is_said(tmp_path: Path, header: Any, said: str) -> None:
     ],
 )
 def test_a_header_of_the_largest_size_is_refused_quickly(tmp_path: Path, text: bytes) -> None:
-    assert len(text) <= MOST
-    assert opened(hostile(tmp_path / "w", text.ljust(MOST), bytes(8))) is None
+    assert len(text) <= MAX_HEADER_BYTES
+    assert opened(hostile(tmp_path / "w", text.ljust(MAX_HEADER_BYTES), bytes(8))) is None
 
 
-@pytest.mark.parametrize("length", [MOST + 1, 16 << 20, 1 << 62, (1 << 64) - 1])
+@pytest.mark.parametrize("length", [MAX_HEADER_BYTES + 1, 16 << 20, 1 << 62, (1 << 64) - 1])
 def test_a_header_that_announces_too_much_is_not_read(tmp_path: Path, length: int) -> None:
     path = hostile(tmp_path / "w", b"{}", length=length)
     os.truncate(path, 32 << 20)  # sparse: the bytes are there, and are not read

@@ -87,6 +87,23 @@ def test_a_stop_keeps_what_is_finished(tmp_path: Path) -> None:
     assert 1 <= len(list((given.scratch / "spell").iterdir())) < len(WORDS)
 
 
+def test_a_stop_waits_for_no_unit_that_another_worker_has_not_begun(tmp_path: Path) -> None:
+    given = context(tmp_path / "run", stop_after(1))
+    many = [Word(f"w{n}") for n in range(2000)]
+    with pytest.raises(Stopped):
+        Phase(given, TWO).run("spell", many, Spell(tmp_path / "log"))
+    assert len((tmp_path / "log").read_text().split()) < len(many) / 2
+    assert not list(given.scratch.glob("spell/.*")), "no half unit is left"
+
+
+def test_a_mistake_in_a_job_is_told_with_its_traceback_and_not_tried_again(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("mistake")
+    with pytest.raises(RuntimeError, match=r"(?s)in a worker.*unit_jobs\.py.*ZeroDivisionError"):
+        Phase(context(tmp_path / "run"), TWO).run("spell", WORDS[:2], Spell(tmp_path / "log", "ape", broken))
+    assert (tmp_path / "log").read_text().split().count("ape") == 1
+
+
 @pytest.mark.parametrize("damage", ["cut", "gone", "manifest"])
 def test_a_damaged_unit_is_made_again(tmp_path: Path, damage: str) -> None:
     given = context(tmp_path / "run")

@@ -100,7 +100,12 @@ def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, 
 def read_units(sources: Sequence[CrawlSource], unit_bytes: int) -> list[ReadUnit]:
     """The files of each source in groups of about `unit_bytes`."""
     return [
-        ReadUnit(f"{number:03}-{part:05}", source.config, source.files[files.start : files.stop])
+        ReadUnit(
+            f"{number:03}-{part:05}",
+            source.config,
+            source.files[files.start : files.stop],
+            source.digests[files.start : files.stop],
+        )
         for number, source in enumerate(sources)
         for part, files in enumerate(group([file.bytes for file in source.files], unit_bytes))
     ]

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from arriero.artifacts.files import read_json, write_json
-from arriero.containers import safetensors
+from arriero.containers import arrays
 from arriero.data.hashed_words import buckets, followed, word_hashes
 from arriero.data.text_counts import Counts, Ints, Mask, Parts, TextCounts
 from arriero.errors import ArtifactError, InputError
@@ -136,8 +135,7 @@ def calibrated(classifier: TextClassifier, texts: pa.Array, like_D: Mask) -> Tex
 
 def save_classifier(classifier: TextClassifier, folder: Path) -> None:
     """Writes classifier.safetensors and classifier.json."""
-    weight = torch.from_numpy(np.ascontiguousarray(classifier.weight_B, np.float32))
-    safetensors.save(folder / WEIGHTS_FILE, {"weight": weight})
+    arrays.save(folder / WEIGHTS_FILE, {"weight": classifier.weight_B})
     write_json(folder / CONFIG_FILE, {"format": FORMAT, "bias": classifier.bias, "bits": BITS})
 
 
@@ -150,11 +148,9 @@ def load_classifier(folder: Path) -> TextClassifier:
         raise ArtifactError(f"{folder} is no text classifier: {error} {remedy}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("bits") != BITS:
         raise ArtifactError(f"{folder / CONFIG_FILE} is not of the format {FORMAT} with {BITS} bits. {remedy}")
-    bias, tensors = found.get("bias"), safetensors.open_stored(folder / WEIGHTS_FILE)
-    weight = tensors.get("weight")
-    if weight is None or weight.dtype != torch.float32 or weight.shape != (1 << BITS,):
+    bias, weight_B = found.get("bias"), arrays.open_stored(folder / WEIGHTS_FILE).get("weight")
+    if weight_B is None or weight_B.dtype != np.float32 or weight_B.shape != (1 << BITS,):
         raise ArtifactError(f"{folder / WEIGHTS_FILE} holds no float32 tensor `weight` of {1 << BITS} values. {remedy}")
-    weight_B = weight.read().numpy()
     if type(bias) is not float or not np.isfinite(bias) or not np.isfinite(weight_B).all():
         raise ArtifactError(f"{folder}: the classifier's weights or bias are not finite numbers. {remedy}")
     return TextClassifier(weight_B, bias)

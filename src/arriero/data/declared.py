@@ -42,10 +42,14 @@ class DeclaredConfig:
 
 @dataclass(frozen=True)
 class CrawlSource:
-    """A source as data.build reads it. `licences` counts documents; empty: all are under `config.licence`."""
+    """A source as data.build reads it. `licences` counts documents; empty: all are under `config.licence`.
+
+    `digests` are the files' SHA-256 where they are known, which is so of those that lie outside on this machine.
+    """
 
     config: SourceConfig
     files: tuple[SourceFile, ...]
+    digests: tuple[str | None, ...]
     heldout: Heldout
     licences: dict[str, int]
     python_version: str | None = None
@@ -95,10 +99,12 @@ def open_crawl(folder: Path) -> list[CrawlSource]:
     if (folder / DECLARED_FILE).is_file():
         return _declared(folder)
     kept, heldout = read_sources(folder), Heldout(frozenset(read_heldout(folder)))
-    return [
-        CrawlSource(described, tuple(list_files(described)), heldout, source.licences, source.python_version)
-        for source, described in zip(kept, crawl_sources(folder, kept), strict=True)
-    ]
+    sources = []
+    for source, described in zip(kept, crawl_sources(folder, kept), strict=True):
+        files = tuple(list_files(described))
+        unknown = (None,) * len(files)
+        sources.append(CrawlSource(described, files, unknown, heldout, source.licences, source.python_version))
+    return sources
 
 
 def _declared(folder: Path) -> list[CrawlSource]:
@@ -115,7 +121,8 @@ def _declared(folder: Path) -> list[CrawlSource]:
                     f"{file.uri} has {size} bytes, and had {file.bytes} when the source {described.name!r} was "
                     "declared. Run data.sources again."
                 )
-        sources.append(CrawlSource(described, files, Heldout(frozenset(), **found["heldout"]), {}))
+        digests = tuple(file["sha256"] for file in row["files"])
+        sources.append(CrawlSource(described, files, digests, Heldout(frozenset(), **found["heldout"]), {}))
     return sources
 
 

@@ -2,20 +2,29 @@
 
 A unit is computed by a *job* from the unit alone and leaves its results in files, so it does not matter where it runs,
 beside what, or how often. Only a small JSON value comes back. What the user can cause (an error of ours, a full disk)
-is handed on as it is; anything else that the engine reports (a worker was killed, a node is gone) is no property of
-the unit, and the units that are left are tried again.
+is handed on as it is, and so is a mistake of ours, with its traceback; anything else that the engine reports (a worker
+was killed, a node is gone) is no property of the unit, and the units that are left are tried again.
 """
 
 import importlib
 import importlib.util
 import json
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
+import psutil
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -25,9 +34,12 @@ from arriero.errors import ArrieroError, InputError
 
 # Daft reports its import and its use over the network unless told not to before it is imported.
 os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
+os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # there is one of ours
 import daft
 
 U = TypeVar("U")
+UDF_MODULE, WORKER_MODULE = "daft.execution.udf", "daft.execution.udf_worker"
+MOST_SECONDS_TO_END = 10.0
 
 
 @config
@@ -50,6 +62,7 @@ class EngineError(Exception):
 @cache
 def _start(runner: str, address: str | None) -> None:
     """Chooses Daft's runner, which a process may do only once."""
+    logging.getLogger("daft_local_execution").setLevel(logging.CRITICAL)  # lost workers are told of here
     if runner == "native":
         daft.set_runner_native()
     elif importlib.util.find_spec("ray") is None:
@@ -65,7 +78,10 @@ def worker_count(cfg: EngineConfig) -> int:
     if cfg.runner == "native":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _start(cfg.runner, cfg.address)
+<<<<<<< HEAD
     ray: Any = importlib.import_module("ray")  # an optional extra, and slow to import
+=======
+>>>>>>> h-robust
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
@@ -79,63 +95,120 @@ class _Guarded(Generic[U]):
     def __call__(self, index: int) -> str:
         try:
             return json.dumps({"index": index, "result": self.job(self.units[index])})
-        except ArrieroError as error:
-            return json.dumps({"index": index, "error": type(error).__name__, "message": str(error)})
-        except OSError as error:
-            found = {"errno": error.errno, "message": error.strerror, "filename": str(error.filename or "")}
-            return json.dumps({"index": index, "error": "OSError", **found})
+        except MemoryError:  # of this machine, not of the unit
+            raise
+        except Exception as error:  # noqa: BLE001 (raised again by _unwrapped)
+            return json.dumps({"index": index, **_told(error)})
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    """What `_unwrapped` raises again."""
+    if isinstance(error, ArrieroError):
+        return {"error": type(error).__name__, "message": str(error)}
+    if isinstance(error, OSError) and error.errno is not None:
+        place = None if error.filename is None else str(error.filename)
+        return {"error": "OSError", "errno": error.errno, "message": error.strerror, "filename": place}
+    return {"error": "RuntimeError", "message": "".join(traceback.format_exception(error))}
 
 
 def _unwrapped(answer: str) -> tuple[int, Any]:
     """(index, result). Raises the error that the job met."""
     found = json.loads(answer)
-    if "error" not in found:
-        return found["index"], found["result"]
-    if found["error"] == "OSError":
-        raise OSError(found["errno"], found["message"], found["filename"] or None)
-    raise getattr(errors, found["error"])(found["message"])
+    match found.get("error"):
+        case None:
+            return found["index"], found["result"]
+        case "OSError":
+            raise OSError(found["errno"], found["message"], found["filename"])
+        case "RuntimeError":
+            raise RuntimeError(f"a mistake of ours, in a worker:\n{found['message']}")
+        case name:
+            raise getattr(errors, name)(found["message"])
+
+
+def _live_with_parent() -> None:
+    """Ends this process soon after the one that started it, which may be killed; Ctrl-C is for that one to heed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_units(job: Callable[[U], Any], units: Sequence[U], cfg: EngineConfig) -> Iterator[tuple[int, Any]]:
     """(index of the unit, its result) in the order in which they are done. `job` and `units` must be picklable.
 
     One worker on this machine is this process. Raises what the job raised if that is an ArrieroError or an OSError, and
-    EngineError if work was lost.
+    EngineError if work was lost. Any other exception of the job's is a RuntimeError here.
     """
     guarded = _Guarded(job, units)
     workers = worker_count(cfg)
     if cfg.runner == "native" and workers == 1:
-        yield from (_unwrapped(guarded(index)) for index in range(len(units)))
+        yield from ((index, job(unit)) for index, unit in enumerate(units))
         return
     _start(cfg.runner, cfg.address)
 
-    # On Ray an actor is a process already.
-    @daft.cls(max_concurrency=min(workers, len(units)), use_process=cfg.runner == "native")
+    native = cfg.runner == "native"
+
+    @daft.cls(max_concurrency=min(workers, len(units)), use_process=native)  # on Ray an actor is a process already
     class Worker:
         def __init__(self, guarded: _Guarded[U]) -> None:
             self.guarded = guarded
+            if native:
+                _live_with_parent()
 
         @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=1)
         def run(self, index: Any) -> Any:
             return [self.guarded(i) for i in index.to_pylist()]
 
     frame = daft.from_pydict({"index": list(range(len(units)))})
-    if cfg.runner == "ray":
+    if not native:
         frame = frame.into_partitions(len(units))
-    rows: Any = frame.select(Worker(guarded).run(daft.col("index")).alias("answer")).iter_rows()
+    rows = _rows(frame.select(Worker(guarded).run(daft.col("index")).alias("answer")))
+    left = len(units)
     try:
-        while (row := _next(rows)) is not None:
+        for row in rows:
+            left -= 1
             yield _unwrapped(row["answer"])
+        if left:  # Daft ends so on Ctrl-C
+            raise EngineError(f"the engine stopped {left} units early")
     finally:
-        rows.close()  # ends the workers
+        if left and native:
+            _end_workers()
+        rows.close()
 
 
-def _next(rows: Iterator[dict[str, str]]) -> dict[str, str] | None:
+def _rows(frame: Any) -> Generator[dict[str, str], None, None]:
     try:
-        return next(rows, None)
+        yield from frame.iter_rows()
     except Exception as error:
         words = " ".join(str(error).split())
         raise EngineError(words if len(words) <= 600 else f"{words[:300]} ... {words[-300:]}") from error
+
+
+def _end_workers() -> None:
+    """Kills them, for Daft would first go through all units that are left; and waits until its threads know.
+
+    A thread that is still in Python's code when the interpreter ends would abort the process.
+    """
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if WORKER_MODULE in child.cmdline():
+                child.kill()
+    deadline = time.monotonic() + MOST_SECONDS_TO_END
+    while any(map(_serves_worker, sys._current_frames().values())) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _serves_worker(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__") == UDF_MODULE:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def minhash(texts: pa.LargeStringArray, permutations: int, ngram: int, seed: int) -> NDArray[np.uint32]:

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from arriero.artifacts.files import read_json, write_json
-from arriero.containers import safetensors
+from arriero.containers import arrays
 from arriero.data.hashed_words import Hashes, buckets, followed, word_hashes
 from arriero.data.text_counts import Counts, Ints, Parts, TextCounts
 from arriero.errors import ArtifactError, InputError
@@ -102,7 +101,7 @@ def perplexity(model: NgramModel, texts: pa.Array) -> Counts:
 
 def save_ngrams(model: NgramModel, folder: Path) -> None:
     """Writes ngrams.safetensors and ngrams.json."""
-    safetensors.save(folder / TABLES_FILE, {name: torch.from_numpy(getattr(model, name)) for name in _NAMES})
+    arrays.save(folder / TABLES_FILE, {name: getattr(model, name) for name in _NAMES})
     write_json(folder / CONFIG_FILE, {"format": FORMAT, "order": ORDER, "bits": model.bits})
 
 
@@ -120,13 +119,13 @@ def load_ngrams(folder: Path) -> NgramModel:
         or found != {"format": FORMAT, "order": ORDER, "bits": bits}
     ):
         raise ArtifactError(f"{folder / CONFIG_FILE} is not of the format {FORMAT}, order {ORDER}. {remedy}")
-    tensors = safetensors.open_stored(folder / TABLES_FILE)
+    stored = arrays.open_stored(folder / TABLES_FILE)
     for name in _NAMES:
-        if name not in tensors or tensors[name].dtype != torch.int32 or tensors[name].shape != (ORDER, 1 << bits):
+        if name not in stored or stored[name].dtype != np.int32 or stored[name].shape != (ORDER, 1 << bits):
             raise ArtifactError(
                 f"{folder / TABLES_FILE} holds no int32 table `{name}` of {ORDER} x {1 << bits}. {remedy}"
             )
-    tables = [tensors[name].read().numpy() for name in _NAMES]
+    tables = [stored[name] for name in _NAMES]
     if any((table < 0).any() for table in tables):
         raise ArtifactError(f"{folder / TABLES_FILE} holds counts below zero. {remedy}")
     return NgramModel(*tables)

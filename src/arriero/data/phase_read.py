@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from arriero.artifacts.files import write_jsonl
+from arriero.artifacts.files import file_digest, write_jsonl
 from arriero.corpus import DROPPED_SCHEMA
 from arriero.data.boilerplate import COUNTS, BoilerplateConfig, line_counts
 from arriero.data.documents import SCHEMA, Step
@@ -28,17 +28,19 @@ from arriero.data.readers.source import SourceConfig
 from arriero.data.repair import REPAIR_STEP
 from arriero.data.sieve import Sieve, TableFile, tables
 from arriero.data.sources import SourceKind
+from arriero.errors import InputError
 
 READ_SCHEMA = pa.schema([field for field in SCHEMA if field.name not in ("reason", "detail")])
 
 
 @dataclass(frozen=True)
 class ReadUnit:
-    """Consecutive files of a source."""
+    """Consecutive files of a source, and their SHA-256 where it must be what it was."""
 
     name: str
     source: SourceConfig
     files: tuple[SourceFile, ...]
+    digests: tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,15 @@ class _Reader:
         self.reasons: Counter[str] = Counter()
 
     def rows(self) -> Iterator[dict[str, str | None]]:
-        for file in self.unit.files:
+        for file, digest in zip(self.unit.files, self.unit.digests, strict=True):
+            self._check(file, digest)
             for record in read_file(file, self.unit.source):
                 if isinstance(record, Quarantined):
                     self.quarantined.append(record)
                     self.reasons[record.reason] += 1
                 else:
                     self.records += 1
+<<<<<<< HEAD
                     yield row_of(record, self.unit.source)
 
 
@@ -116,3 +120,14 @@ def row_of(record: Record, source: SourceConfig) -> dict[str, str | None]:
         "text": record.text,
         "reason": record.reason,
     }
+=======
+                    yield asdict(record) | {"source": self.unit.source.name, "kind": self.unit.source.kind.value}
+
+    def _check(self, file: SourceFile, digest: str | None) -> None:
+        """Raises InputError if the file is another than the one that was declared: the corpus would go by its name."""
+        if digest is not None and file_digest(Path(file.uri)) != digest:
+            raise InputError(
+                f"{file.uri} has been changed since the source {self.unit.source.name!r} was declared. "
+                "Run data.sources again."
+            )
+>>>>>>> h-robust

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from arriero.artifacts import StageContext
+from arriero.artifacts import Progress, StageContext
 from arriero.artifacts.files import file_digest, read_json, sync_folder, write_json
 from arriero.data.engine import EngineConfig, EngineError, run_units
 from arriero.errors import InputError
@@ -69,14 +69,20 @@ class _Job(Generic[U]):
                 _sync(path)
             digests = {path.name: file_digest(path) for path in files}
             write_json(partial / MANIFEST_FILE, {"summary": summary, "files": digests})
-            if not target.exists():  # a worker that was thought lost may have been here
-                partial.rename(target)
-        finally:
-            shutil.rmtree(
-                partial, ignore_errors=True
-            )  # on a full disk, half a unit would take the room of the next try
+            _rename(partial, target)
+        finally:  # on a full disk, half a unit would take the room of the next try
+            shutil.rmtree(partial, ignore_errors=True)
         sync_folder(self.folder)
         return timings
+
+
+def _rename(folder: Path, target: Path) -> None:
+    """Unless the target is there: a worker that was thought lost may have made it."""
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
 
 
 def _remove_halves(folder: Path) -> None:
@@ -117,30 +123,40 @@ class Phase:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_halves(folder)
         pending = [unit for unit in units if not _intact(folder / unit.name)]
-        timings: Counter[str] = Counter()
-        started, failures = time.perf_counter(), 0
-        with self.context.progress(len(units), f"units: {name}", len(units) - len(pending)) as bar:
-            while pending:
-                try:
-                    for _, seconds in run_units(_Job(folder, work), pending, self.engine):
-                        timings.update(seconds)
-                        bar.advance()
-                        self.context.check_stop()
-                    left: list[U] = []
-                except EngineError as error:
-                    left = [unit for unit in pending if not (folder / unit.name).exists()]
-                    failures = failures + 1 if len(left) == len(pending) else 0
-                    if failures == MOST_FAILURES:
-                        raise InputError(
-                            f"The workers end before `{name}` of {left[0].name} is done ({error}). Most likely the "
-                            "memory does not suffice: set engine.workers lower."
-                        ) from None
-                    _remove_halves(folder)
-                pending = left
+        started = time.perf_counter()
+        try:
+            with self.context.progress(len(units), f"units: {name}", len(units) - len(pending)) as bar:
+                timings = self._finish(folder, pending, work, bar)
+        finally:
+            _remove_halves(folder)  # of workers that were ended
         for step, seconds in timings.items():
             self.context.timing(f"{step}_seconds", seconds)
         self.context.timing(f"phase_{name}_seconds", time.perf_counter() - started)
         return [read_json(folder / unit.name / MANIFEST_FILE)["summary"] for unit in units]
+
+    def _finish(self, folder: Path, pending: list[U], work: Work[U], bar: Progress) -> Counter[str]:
+        """Runs the units until none is left, whatever becomes of the workers; gives what it took."""
+        timings: Counter[str] = Counter()
+        failures = 0
+        while pending:
+            try:
+                for _, seconds in run_units(_Job(folder, work), pending, self.engine):
+                    timings.update(seconds)
+                    bar.advance()
+                    self.context.check_stop()
+                return timings
+            except EngineError as error:
+                self.context.check_stop()  # a signal to the whole group ends the workers too
+                left = [unit for unit in pending if not _intact(folder / unit.name)]
+                failures = failures + 1 if len(left) == len(pending) else 0
+                if failures == MOST_FAILURES:
+                    raise InputError(
+                        f"The workers end before `{folder.name}` of {left[0].name} is done ({error}). Most likely the "
+                        "memory does not suffice: set engine.workers lower."
+                    ) from None
+            _remove_halves(folder)
+            pending = left
+        return timings
 
     def suited(self, *, rows: int = ALONE_ROWS, bytes: int = ALONE_BYTES) -> "Phase":
         """The same, in this process alone if there are few rows or bytes to go through."""
