@@ -37,7 +37,7 @@ class Spell:
             if kind == "disk":
                 raise OSError(errno.ENOSPC, "No space left on device")
             if kind == "mistake":
-                print(1 / 0)
+                raise ZeroDivisionError("division by zero")
             raise InputError("the unit is wrong")
         return {"letters": len(unit.name)}, {"spell": 0.5}
 

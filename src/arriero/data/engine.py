@@ -78,10 +78,7 @@ def worker_count(cfg: EngineConfig) -> int:
     if cfg.runner == "native":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     _start(cfg.runner, cfg.address)
-<<<<<<< HEAD
     ray: Any = importlib.import_module("ray")  # an optional extra, and slow to import
-=======
->>>>>>> h-robust
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 

@@ -104,8 +104,15 @@ class _Reader:
                     self.reasons[record.reason] += 1
                 else:
                     self.records += 1
-<<<<<<< HEAD
                     yield row_of(record, self.unit.source)
+
+    def _check(self, file: SourceFile, digest: str | None) -> None:
+        """Raises InputError if the file is another than the one that was declared: the corpus would go by its name."""
+        if digest is not None and file_digest(Path(file.uri)) != digest:
+            raise InputError(
+                f"{file.uri} has been changed since the source {self.unit.source.name!r} was declared. "
+                "Run data.sources again."
+            )
 
 
 def row_of(record: Record, source: SourceConfig) -> dict[str, str | None]:
@@ -120,14 +127,3 @@ def row_of(record: Record, source: SourceConfig) -> dict[str, str | None]:
         "text": record.text,
         "reason": record.reason,
     }
-=======
-                    yield asdict(record) | {"source": self.unit.source.name, "kind": self.unit.source.kind.value}
-
-    def _check(self, file: SourceFile, digest: str | None) -> None:
-        """Raises InputError if the file is another than the one that was declared: the corpus would go by its name."""
-        if digest is not None and file_digest(Path(file.uri)) != digest:
-            raise InputError(
-                f"{file.uri} has been changed since the source {self.unit.source.name!r} was declared. "
-                "Run data.sources again."
-            )
->>>>>>> h-robust
