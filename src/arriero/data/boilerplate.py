@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from arriero.config import config, setting
 from arriero.data.documents import Step, with_columns, with_edits
-from arriero.data.pii import site_of
+from arriero.data.sites import site_of
 from arriero.data.sources import SourceKind
 
 # `documents` counts documents of the site with the line at an edge; where `line` is 0, all documents of the site.

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from itertools import pairwise
 from pathlib import Path
@@ -29,10 +29,11 @@ from arriero.corpus import SPLITS, Part, write_parts
 from arriero.data.boilerplate import BoilerplateConfig
 from arriero.data.decide import decide_all
 from arriero.data.declared import CrawlSource, open_crawl
+from arriero.data.decontaminate import QUESTIONS_FILE
 from arriero.data.engine import EngineConfig
 from arriero.data.funnel import added, funnel, worst_step
 from arriero.data.language import MODEL_FILE, LanguageConfig, model_path
-from arriero.data.mixture import MixtureConfig, epochs_by_source, mixture
+from arriero.data.mixture import MixtureConfig, by_source, epochs_by_source, mixture
 from arriero.data.phase_clean import CleanUnit, CleanWork
 from arriero.data.phase_read import ReadUnit, ReadWork
 from arriero.data.phase_write import WriteUnit, WriteWork
@@ -45,12 +46,11 @@ from arriero.data.statistics import Statistics, StatisticsConfig
 from arriero.data.units import Phase, group
 from arriero.errors import ConfigError, InputError
 
-# In the order in which documents meet them.
+# In the order in which they drop documents; `pii` is the removal of sites, redaction came before decontamination.
 STEPS = (
     *("extract", "repair", "language", "boilerplate", "quality", "decontamination"),
     *("pii", "exact_duplicates", "near_duplicates"),
 )
-QUESTIONS_FILE = "questions.jsonl"
 MB = 1_000_000
 
 
@@ -77,7 +77,9 @@ def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, 
     training or of what is held out; ConfigError on an unknown source.
     """
     sources = _sources(inputs)
-    epochs = _epochs(cfg, sources)
+    cfg = _with_declared_epochs(cfg, sources)
+    epochs = epochs_by_source(cfg.epochs, [_record(source, 0) for source in sources])
+    by_source("caps", cfg.caps, [_record(source, 0) for source in sources])  # a wrong name fails before any work
     phase = Phase(context, cfg.engine).suited(bytes=sum(file.bytes for source in sources for file in source.files))
     units = read_units(sources, cfg.unit_bytes)
     read = phase.run("read", units, ReadWork(cfg.language, cfg.boilerplate))
@@ -94,7 +96,7 @@ def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, 
     written = phase.run("write", write_units, work)
     drops = added(part["dropped"] for part in (*read, *clean, *written))
     summaries = dict(zip((unit.name for unit in write_units), written, strict=True))
-    return _Corpus(cfg, phase, records, units, summaries).write(drops, any(source.heldout for source in sources))
+    return _Corpus(cfg, phase, records, units, summaries, sources).write(drops)
 
 
 def read_units(sources: Sequence[CrawlSource], unit_bytes: int) -> list[ReadUnit]:
@@ -123,10 +125,10 @@ def _sources(inputs: Inputs) -> list[CrawlSource]:
     return found
 
 
-def _epochs(cfg: BuildConfig, sources: Sequence[CrawlSource]) -> dict[str, float]:
-    """Epochs of each source: as the config names it, else as it declares, else as the config says of its kind."""
+def _with_declared_epochs(cfg: BuildConfig, sources: Sequence[CrawlSource]) -> BuildConfig:
+    """The config with the epochs that sources declare; what the config says of a source by its name goes before."""
     declared = {s.config.name: s.config.epochs for s in sources if s.config.epochs is not None}
-    return epochs_by_source({**declared, **cfg.epochs}, [_record(source, 0) for source in sources])
+    return replace(cfg, epochs={**declared, **cfg.epochs})
 
 
 def _record(source: CrawlSource, documents: int) -> Source:
@@ -180,19 +182,21 @@ class _Corpus:
     records: Mapping[str, Source]
     units: Sequence[ReadUnit]
     written: Mapping[str, dict[str, Any]]  # summaries of phase `write`, by unit
+    sources: Sequence[CrawlSource]
 
-    def write(self, drops: Mapping[str, Any], is_heldout: bool) -> dict[str, Any]:
+    def write(self, drops: Mapping[str, Any]) -> dict[str, Any]:
         """All of them; gives the metrics. Raises InputError, before anything is written, if nothing is left."""
         source_of = {unit.name: unit.source.name for unit in self.units}
         kept = {split: Counter[str]() for split in SPLITS}
         sizes = {split: Counter[str]() for split in SPLITS}
         for name, found in self.written.items():
             for split in SPLITS:
-                kept[split][source_of[name]] += found[split]["documents"]
-                sizes[split][source_of[name]] += found[split]["bytes"]
+                for part in found[split]:
+                    kept[split][source_of[name]] += part["documents"]
+                    sizes[split][source_of[name]] += part["bytes"]
         came_in = {name: source.documents for name, source in self.records.items()}
         report = funnel(came_in, {step: drops.get(step, {}) for step in STEPS}, kept)
-        _check_left(report, is_heldout)
+        _check_left(report, any(source.heldout for source in self.sources))
         out = self.phase.context.out
         parts = {split: self._parts(split, source_of) for split in SPLITS}
         write_parts(out, parts)
@@ -214,13 +218,13 @@ class _Corpus:
         }
 
     def _parts(self, split: str, source_of: Mapping[str, str]) -> list[Part]:
-        """The units' files of a split in the corpus's folder, those without a document left out."""
+        """The units' files of a split, in the corpus's folder."""
         parts: list[Part] = []
         for name, found in self.written.items():
-            if found[split]["documents"]:
+            for part in found[split]:
                 file = f"{split}/{len(parts):05}.parquet"
-                place(self.phase.folder("write", name) / f"{split}.parquet", self.phase.context.out / file)
-                parts.append(Part(file, source_of[name], found[split]["documents"], found[split]["bytes"]))
+                place(self.phase.folder("write", name) / part["file"], self.phase.context.out / file)
+                parts.append(Part(file, source_of[name], part["documents"], part["bytes"]))
         return parts
 
     def _dropped(self) -> None:
@@ -233,7 +237,8 @@ class _Corpus:
                     place(file, context.out / f"dropped/{number:05}.parquet")
                     number += 1
         quarantines = [self.phase.folder("read", unit.name) / "quarantine.jsonl" for unit in self.units]
-        write_quarantine(context.out / "quarantine.jsonl", quarantines)
+        without_files = [source.config.name for source in self.sources if not source.files]
+        write_quarantine(context.out / "quarantine.jsonl", quarantines, without_files)
 
 
 def _check_left(report: Mapping[str, Any], is_heldout: bool) -> None:

@@ -35,6 +35,7 @@ from arriero.data.skipgrams import (
 )
 from arriero.errors import InputError
 
+QUESTIONS_FILE = "questions.jsonl"  # of an artifact of evaluation texts
 SHORTEST_QUESTION = 4  # words; a shorter one is an everyday phrase: it is matched together with its answer
 
 # Where several hold, the last: only with edits, more than 10 words in a row, a short question.

@@ -32,6 +32,9 @@ NO_EDGES: Edges = np.zeros((0, 2), np.int64)
 # In a group of up to so many documents that share a band every pair is compared; a larger one has so many leaders at
 # most. Documents that share much boilerplate and little else may need one each: the rest is left to the other bands.
 ROUNDS = 16
+# How many documents of one group may stay for others to be compared with: time grows with their number times the
+# group's size. What is left of a longer chain stays.
+MOST_KEPT = 1000
 # Sketches compared at a time: 2 x 9 MB.
 COMPARED = 1 << 16
 
@@ -198,7 +201,9 @@ def decide_near(files: Sequence[Path], groups: Groups, epochs: Mapping[str, floa
     sketches = _sketches(table["sketch"])
     left = _keep_order(table, groups, epochs)
     stays, goes = [left[:0]], [left[:0]]
-    while len(left):
+    for _ in range(MOST_KEPT):
+        if not len(left):
+            break
         leaders, left = _led(left, groups.labels)
         alike = _alike(sketches, leaders, left)
         stays.append(leaders[alike])

@@ -3,11 +3,25 @@
 The paper does not state how it read the web. resiliparse is the fastest extractor that keeps main text apart.
 """
 
+import re
+from functools import partial
+
+import numpy as np
 import pyarrow as pa
 from resiliparse.extract.html2text import extract_plain_text
 
 from arriero.data.documents import Step, with_columns
-from arriero.data.sources import SourceKind
+
+MOST_DEPTH = 512
+OPENING = re.compile(r"<(/?)(?:div|section|article|main|nav|ul|ol|dl|li|blockquote|table|span)[\s>]", re.IGNORECASE)
+
+
+def is_too_deep(html: str) -> bool:
+    """Whether blocks are nested more deeply than people's pages are: the extractor's time grows with depth squared."""
+    if html.count("<") < MOST_DEPTH:
+        return False
+    steps = [-1 if found[1] else 1 for found in OPENING.finditer(html)]
+    return len(steps) > MOST_DEPTH and int(np.cumsum(steps).max()) > MOST_DEPTH
 
 
 def main_text(html: str) -> str:
@@ -15,17 +29,20 @@ def main_text(html: str) -> str:
     return str(extract_plain_text(html, main_content=True, preserve_formatting=True, alt_texts=False)).strip()
 
 
-def extract(table: pa.Table) -> pa.Table:
-    """Turns web documents into their main text; drops those without text (`no_text`)."""
-    texts: list[str] = [
-        main_text(text) if kind == SourceKind.WEB else text
-        for text, kind in zip(table["text"].to_pylist(), table["kind"].to_pylist(), strict=True)
-    ]
-    reasons = [
-        reason or (None if text.strip() else "no_text")
-        for text, reason in zip(texts, table["reason"].to_pylist(), strict=True)
-    ]
+def extract(table: pa.Table, html: bool) -> pa.Table:
+    """Turns pages into their main text, if `html`; drops documents without text (`no_text`)."""
+    texts: list[str] = table["text"].to_pylist()
+    reasons: list[str | None] = table["reason"].to_pylist()
+    for row, text in enumerate(texts):
+        if html and reasons[row] is None:
+            if is_too_deep(text):
+                texts[row], reasons[row] = "", "too_deep"
+                continue
+            texts[row] = main_text(text)
+        if reasons[row] is None and not texts[row].strip():
+            reasons[row] = "no_text"
     return with_columns(table, text=texts, reason=reasons)
 
 
-EXTRACT_STEP = Step("extract", extract)
+def extract_step(html: bool) -> Step:
+    return Step("extract", partial(extract, html=html))

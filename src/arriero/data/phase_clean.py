@@ -33,7 +33,7 @@ DOCUMENTS = pa.schema([*(SCHEMA.field(name) for name in ("kind", *STORED)), *_KE
 HASHES = (ID_HASH, *FINGERPRINTS.names)
 PRINTS = pa.schema(
     [
-        *(pa.field(name, pa.string()) for name in ("id", "source", "site")),
+        *(pa.field(name, pa.string()) for name in ("id", "source", "origin", "site")),
         *_KEPT,
         pa.field(ID_HASH, pa.uint64()),
         *FINGERPRINTS,

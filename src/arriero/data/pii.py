@@ -7,17 +7,15 @@ site is a registrable domain, and its measure is the number of distinct findings
 
 import hashlib
 from collections import Counter
-from functools import lru_cache
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tld import get_fld
 
 from arriero.config import config, setting
 from arriero.data.documents import with_columns, with_edits
 from arriero.data.pii_detectors import Finding, find_in_bytes
+from arriero.data.sites import site_of
 from arriero.data.sources import SourceKind
 
 
@@ -48,22 +46,6 @@ def _redact_bytes(data: bytes, findings: list[Finding]) -> bytes:
         parts += [data[last : finding.start], f"[{finding.kind}]".encode()]
         last = finding.end
     return b"".join([*parts, data[last:]])
-
-
-def site_of(url: str) -> str:
-    """The registrable domain of a URL; the host's last two labels where the public suffix list knows none."""
-    try:
-        return _site_of_host(urlsplit(url).hostname or url)
-    except ValueError:  # "http://[", which is no URL
-        return url
-
-
-@lru_cache(1 << 16)
-def _site_of_host(host: str) -> str:
-    known = get_fld(host, fix_protocol=True, fail_silently=True)
-    if known:
-        return str(known)
-    return host if host.replace(".", "").isdigit() else ".".join(host.split(".")[-2:])
 
 
 def web_sites(table: pa.Table) -> list[str | None]:

@@ -1,11 +1,13 @@
 """What could not be read: kept with its place and reason. A run goes on over it, up to a stated share."""
 
+import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arriero.artifacts.files import read_jsonl, write_jsonl
+from arriero.artifacts.files import replacing
 from arriero.errors import InputError
 
 EMPTY = "empty"  # a file that holds no record is listed, and counts as no bad record
@@ -39,6 +41,14 @@ def _first(read: Sequence[dict[str, Any]], source: str) -> str:
     return f"{row['file']}, at {row['offset']}: {row['reason']}{detail}"
 
 
-def write_quarantine(path: Path, parts: Sequence[Path]) -> None:
-    """Joins the units' files, in their order."""
-    write_jsonl(path, (row for part in parts for _, row in read_jsonl(part)))
+def write_quarantine(path: Path, parts: Sequence[Path], without_files: Sequence[str]) -> None:
+    """Joins the units' files, in their order; sources without a file are `empty` too."""
+    nothing = [
+        {"source": source, "file": "", "offset": 0, "reason": EMPTY, "detail": "the source has no file"}
+        for source in without_files
+    ]
+    with replacing(path) as file:
+        for part in parts:
+            with part.open("rb") as rows:
+                shutil.copyfileobj(rows, file)
+        file.writelines(json.dumps(row, sort_keys=True).encode() + b"\n" for row in nothing)

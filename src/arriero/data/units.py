@@ -159,9 +159,9 @@ class Phase:
         return timings
 
     def suited(self, *, rows: int = ALONE_ROWS, bytes: int = ALONE_BYTES) -> "Phase":
-        """The same, in this process alone if there are few rows or bytes to go through."""
+        """The same; on this machine in this process alone, if there are few rows or bytes to go through."""
         few = rows < ALONE_ROWS or bytes < ALONE_BYTES
-        return Phase(self.context, EngineConfig(workers=1)) if few else self
+        return Phase(self.context, EngineConfig(workers=1)) if few and self.engine.runner == "native" else self
 
     def folder(self, name: str, unit: str) -> Path:
         """Where a finished unit's files lie."""

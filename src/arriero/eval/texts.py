@@ -5,8 +5,7 @@ from typing import Any
 from arriero.artifacts import Inputs, Stage, StageContext
 from arriero.artifacts.files import read_jsonl, write_jsonl
 from arriero.config import InputPath, config, setting
-from arriero.data.build import QUESTIONS_FILE
-from arriero.data.decontaminate import read_questions
+from arriero.data.decontaminate import QUESTIONS_FILE, read_questions
 
 
 @config

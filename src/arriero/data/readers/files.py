@@ -108,7 +108,9 @@ def list_files(source: SourceConfig) -> list[SourceFile]:
     path, place = source.path, f"source {source.name!r}: {source.path}"
     remote = _remote(path)
     found, is_folder = _local_files(path) if remote is None else _remote_files(remote, place)
-    if not found and not is_folder:
+    if not found and is_folder:
+        return []
+    if not found:
         raise InputError(f"{place} names no file. Check the path.")
     format = source.format
     if format is SourceFormat.AUTO:

@@ -26,7 +26,9 @@ MOST_CONTAINERS, MOST_COMMAS = 1 << 18, 1 << 21
 
 
 def read_jsonl(raw: RawFile, reading: Reading) -> Iterator[Record | Quarantined]:
-    """Blank lines are passed over. Compressed bytes that are damaged or cut end the file at that place."""
+    """Blank lines are passed over. Compressed bytes that are damaged or cut end the file up to CHUNK
+    bytes of text before that place: damage shows only after wrong bytes have come out.
+    """
     for offset, line in lines(_chunks(raw), MOST_BYTES):
         try:
             if isinstance(line, Rejected):

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
 
-from arriero.data.pii import site_of
 from arriero.data.readers.files import SourceFile
 from arriero.data.readers.source import SourceConfig
+from arriero.data.sites import site_of
 from arriero.data.sources import document_id
 
 # A longer document (a line, a page, a file, a row) is quarantined unread. The longest books have 10 MB.

@@ -49,7 +49,7 @@ class SourceConfig:
         "*, ? and **; on this machine, or s3://bucket/..., gs://bucket/..., hf://datasets/owner/name/...",
         min_length=1,
     )
-    kind: SourceKind = setting(..., "what it holds: web (HTML goes through extraction), reference, code or text")
+    kind: SourceKind = setting(..., "what it is in the mixture and to the rules: web, reference, code or text")
     format: SourceFormat = setting(
         SourceFormat.AUTO,
         "warc, wet, html, jsonl, parquet or text; auto: by the files' endings, an error where they do not agree",
@@ -60,6 +60,7 @@ class SourceConfig:
     )
     suffixes: list[str] = setting([], "endings of the files to read from a folder; empty: those of the format")
     text_field: str = setting("text", "field of a JSONL row, column of a Parquet file, that holds the text")
+    html: bool = setting(False, "the text field of its rows holds HTML pages (WARC and HTML files always do)")
     id_field: str = setting("id", "field or column with the document's id; where missing, the id comes from the place")
     url_field: str = setting("url", "field or column with the document's URL; it may be missing")
     base_url: str = setting("", "URL of an HTML or text folder's root; empty: documents are named file:path")
@@ -67,9 +68,9 @@ class SourceConfig:
         [], "sources that share these JSONL files: a row's field `source` says whose it is; empty: all rows are its own"
     )
 
-    @property
-    def holds_html(self) -> bool:
-        return self.kind is SourceKind.WEB
+    def holds_html(self, format: SourceFormat) -> bool:
+        """Whether its texts are pages, whose main text is to be extracted."""
+        return self.html or format in (SourceFormat.WARC, SourceFormat.HTML)
 
     def endings(self, format: SourceFormat) -> tuple[str, ...]:
         """The endings of the files to read from a folder."""

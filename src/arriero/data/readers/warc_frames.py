@@ -16,7 +16,8 @@ from arriero.data.readers.records import MOST_BYTES, Rejected, check_bomb
 CHUNK = 1 << 16  # zlib copies what of it is behind a member, so it is not much larger than a member
 GZIP, END = b"\x1f\x8b\x08", b"\r\n\r\n"
 MOST_HEADER = 64 << 10
-MOST_BROKEN = 100  # records of a file; then the rest of it is given up
+# Behind each broken record some bytes are read again: a file in which they are many times what is behind is given up.
+READ_AGAIN, READ_AGAIN_BYTES = 8, 64 << 20
 GZIP_MEMBER = re.compile(re.escape(GZIP))
 VERSION = re.compile(rb"WARC/1\.\d\r\n")
 LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,18})[ \t]*\r$", re.IGNORECASE | re.MULTILINE)
@@ -137,9 +138,8 @@ def frames(raw: RawFile, types: frozenset[bytes]) -> Iterator[Frame]:
     """
     start = raw.read(CHUNK)
     is_gzip = not start.lstrip().startswith(b"WARC/") and (GZIP in start or raw.uri.endswith(".gz"))
-    offset: int | None = 0
-    for _ in range(MOST_BROKEN):
-        assert offset is not None
+    offset = 0
+    while raw.count <= READ_AGAIN * offset + READ_AGAIN_BYTES:
         stream = _GzipStream(raw, offset) if is_gzip else _Stream(raw, offset)
         try:
             yield from _whole_frames(stream, types)
@@ -149,10 +149,11 @@ def frames(raw: RawFile, types: frozenset[bytes]) -> Iterator[Frame]:
             yield Frame(offset, inner, rejected)
             if rejected.reason == "bomb":
                 return
-        offset = _next_record(raw, offset + 1, is_gzip)
-        if offset is None:
+        following = _next_record(raw, offset + 1, is_gzip)
+        if following is None:
             return
-    yield Frame(offset or 0, 0, Rejected("too_many_broken", f"{MOST_BROKEN} broken records; the rest is not read"))
+        offset = following
+    yield Frame(offset, 0, Rejected("too_many_broken", "too many broken records; the rest is not read"))
 
 
 def _whole_frames(stream: _Stream, types: frozenset[bytes]) -> Iterator[Frame]:
