@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from byte_tokenizer import Bytes
 from hypothesis import given
 from hypothesis import strategies as st
-from test_shards import Bytes, all_tokens, shards
+from test_shards import all_tokens, shards
 
 from arriero.data.reader import ShardReader, permute, round_keys
 from arriero.data.shards import ShardsConfig

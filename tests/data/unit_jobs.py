@@ -40,7 +40,3 @@ class Spell:
                 raise ZeroDivisionError("division by zero")
             raise InputError("the unit is wrong")
         return {"letters": len(unit.name)}, {"spell": 0.5}
-
-
-def die(_: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)

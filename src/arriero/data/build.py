@@ -10,8 +10,6 @@ decide       sites full of personal information, exact and near duplicates
 write        what is left, as parts of the corpus, and the statistics of section 4.1
 """
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +21,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from arriero.artifacts import Artifact, Input, Inputs, Stage, StageContext
-from arriero.artifacts.files import file_digest, replacing, write_json
+from arriero.artifacts.files import file_digest, write_json
 from arriero.config import config, setting
 from arriero.corpus import SPLITS, Part, write_parts
 from arriero.data.boilerplate import BoilerplateConfig
@@ -43,7 +41,7 @@ from arriero.data.quarantine import check_quarantine, in_words, write_quarantine
 from arriero.data.repeated import find_repeated
 from arriero.data.sources import Source, SourceKind
 from arriero.data.statistics import Statistics, StatisticsConfig
-from arriero.data.units import Phase, group
+from arriero.data.units import Phase, group, place
 from arriero.errors import ConfigError, InputError
 
 # In the order in which they drop documents; `pii` is the removal of sites, redaction came before decontamination.
@@ -254,17 +252,6 @@ def _check_left(report: Mapping[str, Any], is_heldout: bool) -> None:
             f"is left; {worst_step(report['steps'])}. Give more or other text, hold out a larger share or by another "
             "seed, or set the crawl's heldout_share to 0 if nothing is to be measured."
         )
-
-
-def place(file: Path, target: Path) -> None:
-    """The file under another name as well: a link, or a copy where the file system has none."""
-    target.parent.mkdir(exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(file, target)
-    except OSError:
-        with file.open("rb") as source, replacing(target) as copy:
-            shutil.copyfileobj(source, copy)
 
 
 def _outside(_: BuildConfig) -> dict[str, str]:

@@ -2,16 +2,17 @@
 
 Each document becomes BOS (where the tokenizer has one) + ids + EOS; no text yields EOS, so it marks the boundaries of
 the documents. They lie in a seeded order within their part, so that a prefix of a part is a random subset of it.
-Epochs are not copied into the files: `reader.py` applies them. The parts are tokenised by worker processes: kitoken
-releases Python's lock, but its lists of ids are made and read under it, a sixth of the time: threads would gain nothing
-beyond six. A finished part lies whole in `out`, its record in `scratch`: a killed run goes on with the others.
+Epochs are not copied into the files: `reader.py` applies them. The parts are work units of processes: kitoken releases
+Python's lock, but its lists of ids are made and read under it, a sixth of the time: threads would gain nothing beyond
+six.
 """
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from arriero.artifacts import Input, Inputs, Stage, StageContext
-from arriero.artifacts.files import file_digest, read_json, replacing, write_json
+from arriero.artifacts.files import file_digest, read_json, write_json
 from arriero.config import config, setting
 from arriero.corpus import Part, read_parts
+from arriero.data.engine import EngineConfig
 from arriero.data.parquet import write_parquet
 from arriero.data.reader import SHARDS_FILE, ShardFile, index_file, tokens_file
-from arriero.data.workers import run_work
+from arriero.data.units import Phase, place
 from arriero.tokenizer import Tokenizer, load_tokenizer
 
+TOKENS, INDEX = "tokens.bin", "index.parquet"  # of a unit
 BATCH_BYTES = 1 << 20  # of text, tokenised at once: its ids are Python's own numbers, some 40 bytes each
 LEAST_TOKENS = 1 << 16  # of a part under max_tokens: less would hold the beginnings of documents only
 BYTES_A_WORKER = 1 << 25  # of text: with less, starting a process takes longer than the text
@@ -59,6 +62,10 @@ class PartWork:
     number: int
     part: Part
     budget: int | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.number:05d}"
 
 
 def token_budget(max_tokens: int | None, source: dict[str, Any]) -> int | None:
@@ -147,49 +154,51 @@ def batches(texts: pa.ChunkedArray, order: NDArray[np.int64]) -> Iterator[list[s
         yield texts.take(pa.array(rows)).to_pylist()
 
 
-def tokenise(tokenizer: Tokenizer, work: PartWork, corpus: Path, out: Path, records: Path, seed: int) -> ShardFile:
-    """Writes a part's tokens-NNNNN.bin and index-NNNNN.parquet (id, start, tokens), then its record."""
-    table = pq.read_table(corpus / work.part.file, columns=["id", "text"])
-    order = np.random.default_rng((seed, work.number)).permutation(table.num_rows)
-    digest, counts = hashlib.sha256(), list[int]()
-    with replacing(out / tokens_file(work.number)) as file:
-        texts = batches(table["text"], order)
-        for tokens, lengths in encoded(texts, tokenizer, token_type(tokenizer), work.budget):
-            file.write(tokens.data)
-            digest.update(tokens.data)
-            counts += lengths
-    starts = np.cumsum([0, *counts], dtype=np.int64)
-    ids = table["id"].take(pa.array(order[: len(counts)]))
-    index = pa.table({"id": ids, "start": starts[:-1], "tokens": pa.array(counts, pa.int64())})
-    write_parquet(out / index_file(work.number), index)
-    digests = digest.hexdigest(), file_digest(out / index_file(work.number))
-    made = ShardFile(work.number, work.part.source, len(counts), int(starts[-1]), *digests)
-    write_json(_record(records, work), asdict(made))
-    return made
+@dataclass(frozen=True)
+class Tokenise:
+    """Writes a part's tokens.bin and index.parquet (id, start, tokens). `load` must be picklable."""
 
+    corpus: Path
+    load: Callable[[], Tokenizer]
+    seed: int
 
-def _record(records: Path, work: PartWork) -> Path:
-    return records / f"{work.number:05d}.json"
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return self.load()
+
+    def __call__(self, folder: Path, work: PartWork) -> tuple[dict[str, Any], dict[str, float]]:
+        started = time.process_time()
+        table = pq.read_table(self.corpus / work.part.file, columns=["id", "text"])
+        order = np.random.default_rng((self.seed, work.number)).permutation(table.num_rows)
+        digest, counts = hashlib.sha256(), list[int]()
+        with (folder / TOKENS).open("wb") as file:
+            texts = batches(table["text"], order)
+            for tokens, lengths in encoded(texts, self.tokenizer, token_type(self.tokenizer), work.budget):
+                file.write(tokens.data)
+                digest.update(tokens.data)
+                counts += lengths
+        starts = np.cumsum([0, *counts], dtype=np.int64)
+        ids = table["id"].take(pa.array(order[: len(counts)]))
+        index = pa.table({"id": ids, "start": starts[:-1], "tokens": pa.array(counts, pa.int64())})
+        write_parquet(folder / INDEX, index)
+        digests = digest.hexdigest(), file_digest(folder / INDEX)
+        made = ShardFile(work.number, work.part.source, len(counts), int(starts[-1]), *digests)
+        return asdict(made), {"tokenise": time.process_time() - started}
 
 
 def write_shards(
     corpus: Path, load: Callable[[], Tokenizer], cfg: ShardsConfig, context: StageContext
 ) -> dict[str, Any]:
     """Writes the files of all parts and shards.json; returns the metrics. `load` must be picklable."""
-    sources, records = read_json(corpus / "mixture.json")["sources"], context.scratch / "parts"
-    tokenizer = load()
+    sources = read_json(corpus / "mixture.json")["sources"]
     work = planned(corpus, sources, cfg)
-    made = [ShardFile(**read_json(_record(records, one))) for one in work if _record(records, one).exists()]
-    done = {file.number for file in made}
-    left = [one for one in work if one.number not in done]
-    workers = cfg.workers or min(context.machine.threads, sum(one.part.bytes for one in left) // BYTES_A_WORKER)
-    function = partial(tokenise, corpus=corpus, out=context.out, records=records, seed=cfg.seed)
-    documents = sum(one.part.documents for one in work)
-    with context.progress(documents, "documents", documents - sum(one.part.documents for one in left)) as bar:
-        for one, file in run_work(function, left, load, workers, context.check_stop):
-            made.append(file)
-            bar.advance(one.part.documents)
-    about = layout(sorted(made, key=lambda file: file.number), sources)
+    few = max(1, sum(one.part.bytes for one in work) // BYTES_A_WORKER)
+    phase = Phase(context, EngineConfig(workers=cfg.workers or min(context.machine.threads, few)))
+    files = [ShardFile(**made) for made in phase.run("parts", work, Tokenise(corpus, load, cfg.seed))]
+    for one in work:
+        place(phase.folder("parts", one.name) / TOKENS, context.out / tokens_file(one.number))
+        place(phase.folder("parts", one.name) / INDEX, context.out / index_file(one.number))
+    tokenizer, about = load(), layout(files, sources)
     kind = {"dtype": token_type(tokenizer).name, "tokenizer": tokenizer.digest()}
     write_json(context.out / SHARDS_FILE, kind | about)
     totals = {name: about[name] for name in ("documents", "tokens", "tokens_per_pass")}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from arriero.artifacts import Progress, StageContext
-from arriero.artifacts.files import file_digest, read_json, sync_folder, write_json
+from arriero.artifacts.files import file_digest, read_json, replacing, sync_folder, write_json
 from arriero.data.engine import EngineConfig, EngineError, run_units
 from arriero.errors import InputError
 
@@ -152,7 +152,7 @@ class Phase:
                 if failures == MOST_FAILURES:
                     raise InputError(
                         f"The workers end before `{folder.name}` of {left[0].name} is done ({error}). Most likely the "
-                        "memory does not suffice: set engine.workers lower."
+                        "memory does not suffice: allow fewer workers."
                     ) from None
             _remove_halves(folder)
             pending = left
@@ -178,3 +178,14 @@ def group(sizes: Sequence[int], most: int) -> list[range]:
             start, total = index, 0
         total += size
     return [*groups, range(start, len(sizes))] if sizes else groups
+
+
+def place(file: Path, target: Path) -> None:
+    """The file under another name as well: a link, or a copy where the file system has none."""
+    target.parent.mkdir(exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(file, target)
+    except OSError:
+        with file.open("rb") as source, replacing(target) as copy:
+            shutil.copyfileobj(source, copy)
