@@ -6,6 +6,7 @@ import os
 import random
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,12 +15,13 @@ from declared_corpus import EACH, SOURCES, built, declare, fates, prose, source,
 from reading import warc_record
 from small_crawl import page
 
-from arriero.corpus import read
-from arriero.data import decide, units
+from arriero.corpus import read, read_parts
+from arriero.data import decide, phase_write, sieve, units
 from arriero.data.build import BuildConfig
 from arriero.data.engine import EngineConfig
 from arriero.data.readers.records import BOMB_BYTES
-from arriero.errors import InputError
+from arriero.data.sources import SourceKind
+from arriero.errors import ConfigError, InputError
 from stages import digests
 
 ALONE = EngineConfig(workers=1)
@@ -144,3 +146,38 @@ def test_a_file_that_is_not_what_was_declared_stops_the_run(tmp_path: Path) -> N
             built(tmp_path / f"{number}", crawl, BuildConfig(engine=ALONE))
     file.write_text(lines)
     assert len(fates(built(tmp_path / "same", crawl, BuildConfig(engine=ALONE)).out)) == 4
+
+
+def test_a_source_is_declared_with_its_epochs_and_may_be_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = write_all_formats(tmp_path / "given")
+    (tmp_path / "nothing").mkdir()
+    declared = [replace(given[0], epochs=7.5), replace(given[1], epochs=0.5), *given[2:], source(tmp_path / "nothing")]
+    crawl = declare(tmp_path, declared, heldout_share=0)
+    monkeypatch.setattr(phase_write, "PART_BYTES", 1)
+    monkeypatch.setattr(sieve, "BATCH_DOCUMENTS", 2)
+    out = built(tmp_path / "work", crawl, BuildConfig(engine=ALONE, epochs={given[1].name: 2.0, "text": 3.0})).out
+    epochs = {row["name"]: row["epochs"] for row in json.loads((out / "mixture.json").read_text())["sources"]}
+    # By the config's name before what is declared, which goes before the config's kind.
+    assert epochs == {"gz": 7.5, "html": 2.0, "parquet": 3.0, "text": 3.0, "warc": 1.0, "wet": 3.0, "zst": 3.0}
+    assert (out / "quarantine.jsonl").read_text().count('"reason": "empty"') == 1
+    parts = read_parts(out, "train")
+    assert [part.documents for part in parts] == [2] * (EACH * len(SOURCES) // 2)
+    assert read(out, "train").num_rows == EACH * len(SOURCES)
+    with pytest.raises(ConfigError, match="`caps` names 'wiki'"):
+        built(tmp_path / "wrong", crawl, BuildConfig(engine=ALONE, caps={"wiki": 1e6}))
+    assert not list((tmp_path / "wrong" / "scratch").iterdir()), "before any work"
+
+
+def test_pages_are_told_by_their_format_not_by_their_kind(tmp_path: Path) -> None:
+    given = write_all_formats(tmp_path / "given")
+    rows = "".join(json.dumps({"text": page(prose(n)).decode()}) + "\n" for n in (200, 201))
+    (tmp_path / "pages.jsonl").write_text(rows)
+    kinds = {"html": SourceKind.REFERENCE, "wet": SourceKind.WEB}
+    declared = [
+        replace(one, kind=kinds.get(one.name, one.kind)) for one in given if one.name in ("html", "wet", "text")
+    ]
+    crawl = declare(tmp_path, [*declared, source(tmp_path / "pages.jsonl", html=True)], heldout_share=0)
+    out = built(tmp_path / "work", crawl, BuildConfig(engine=ALONE)).out
+    texts = [text_of(text) for text in read(out, "train")["text"].to_pylist()]
+    assert len(texts) == 3 * EACH + 2
+    assert not [text for text in texts if "<" in text or "Navigation" in text]

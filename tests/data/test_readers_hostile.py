@@ -15,7 +15,7 @@ from reading import quarantined, read, records, source, warc_record
 from small_crawl import prose
 
 import contained
-from arriero.data.readers import jsonl, warc_frames
+from arriero.data.readers import jsonl
 from arriero.data.readers.files import list_files
 from arriero.data.readers.read import read_file
 from arriero.data.readers.records import MOST_BYTES, Quarantined
