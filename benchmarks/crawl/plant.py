@@ -28,7 +28,7 @@ class Counts:
     """How many cases of each kind."""
 
     held_pages: int = 2500  # taken out of the corpus
-    pii_per_form: int = 24  # 21 forms
+    pii_per_form: int = 48  # 21 forms
     not_pii: int = 500
     copies: int = 200  # of each rate
     leaks: int = 200  # verbatim, and as many with 1 to 4 edits
