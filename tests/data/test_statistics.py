@@ -19,7 +19,6 @@ from arriero.data.statistics import (
     Statistics,
     StatisticsConfig,
     count,
-    shares,
     word_list_scorer,
     words_of,
 )
@@ -108,20 +107,6 @@ def test_against_a_plain_count(rows: list[tuple[str, str, str]], batch: int) -> 
 def test_words(texts: list[str], start: int) -> None:
     array = pa.array(texts, pa.large_string())[start:]
     assert words_of(array).tolist() == [len(text.encode().split()) for text in texts[start:]]
-
-
-def test_shares() -> None:
-    texts = ["Hers met himself.", "They sang in a Catholic church.", "A stone.", "You moron!\nFine", "Er lief."]
-    table = documents(texts, language=["en"] * 4 + ["de"])
-    result = shares(count(table, StatisticsConfig(toxicity_share=1.0), word_list_scorer()))
-    assert result["languages"] == {"en": 0.8, "de": 0.2}
-    assert result["pronouns"]["she"] == 0.25
-    assert result["pronouns"]["gendered"] == 0.5
-    assert result["pronouns_of_gendered"] == {"he": 0.5, "she": 0.5, "they": 0.5}
-    assert result["axes"] == {"Religion": 0.25}
-    assert result["terms_of_axis"] == {"Religion": {"catholic": 1.0}}
-    assert result["toxicity"] == {"documents": 4, "toxic": 0.25, "mean": 0.125}
-    assert all(not share for share in shares(Statistics()).values())
 
 
 def test_a_document_is_toxic_from_a_mean_of_one_half() -> None:

@@ -18,6 +18,9 @@ from arriero.data.sources import SOURCES_FILE
 DUPLICATES = ("exact_duplicates", "near_duplicates")
 
 REASONS = {
+    "too_deep": "its blocks are nested too deeply for the extractor",
+    "unlike_reference": "the trained classifier finds it unlike its reference (quality.learned.min_score)",
+    "high_perplexity": "the n-gram model finds its words too unlikely (quality.learned.max_perplexity)",
     "http_status": "the server answered with an error or a redirection, not with a page",
     "not_html": "the record holds no HTML",
     "no_text": "nothing is left of the page without its navigation, header and footer",

@@ -202,32 +202,3 @@ def _count_toxicity(english: pa.Table, cfg: StatisticsConfig, scorer: Scorer, co
     counts["toxicity", "documents"] += len(means)
     counts["toxicity", "toxic"] += int((means >= TOXIC).sum())
     counts["toxicity", "score_millionths"] += int(np.rint(means * MILLION).sum())
-
-
-def shares(statistics: Statistics) -> dict[str, Any]:
-    """What the paper's tables show, as shares of documents; empty where nothing was counted."""
-    counts, tree = statistics.counts, statistics.to_json()
-    english, gendered = counts["english_documents",], counts["pronouns", "gendered"]
-    languages: dict[str, int] = tree.get("languages", {})
-    toxicity: dict[str, int] = tree.get("toxicity", {})
-    return {
-        "languages": _shares(languages, sum(languages.values())),
-        "pronouns": _shares(tree.get("pronouns", {}), english),
-        "pronouns_of_gendered": _shares({name: counts["pronouns", name] for name in UNIONS["gendered"]}, gendered),
-        "axes": _shares(tree.get("axes", {}), english),
-        "terms_of_axis": {axis: _shares(terms, counts["axes", axis]) for axis, terms in tree.get("terms", {}).items()},
-        "toxicity": {
-            "documents": toxicity["documents"],
-            "toxic": toxicity.get("toxic", 0) / toxicity["documents"],
-            "mean": toxicity.get("score_millionths", 0) / MILLION / toxicity["documents"],
-        }
-        if toxicity
-        else {},
-    }
-
-
-def _shares(parts: dict[str, int], whole: int) -> dict[str, float]:
-    """Largest first."""
-    if not whole:
-        return {}
-    return {name: part / whole for name, part in sorted(parts.items(), key=lambda item: (-item[1], item[0]))}
