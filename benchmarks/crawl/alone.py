@@ -15,7 +15,7 @@ from arriero.data.boilerplate import COUNTS, BoilerplateConfig, boilerplate_step
 from arriero.data.decontaminate import decontamination_step, read_questions
 from arriero.data.documents import Step
 from arriero.data.duplicates import NO_EDGES, band_edges, components, decide_exact, decide_near, exact_edges
-from arriero.data.extract import EXTRACT_STEP
+from arriero.data.extract import extract
 from arriero.data.fingerprints import BANDS
 from arriero.data.heldout import Heldout
 from arriero.data.language import LanguageConfig, language_step
@@ -57,7 +57,8 @@ def steps_alone(sources: list[SourceConfig], questions: Path, languages: list[st
         done = clock(step.name, lambda: [step.run(table) for table in batches])
         batches = [kept for table in done if (kept := table.filter(pc.is_null(table["reason"]))).num_rows]
 
-    for step in (EXTRACT_STEP, REPAIR_STEP, language_step(LanguageConfig(keep=languages))):
+    run(Step("extract", lambda table: extract(table, html=table["kind"][0].as_py() == SourceKind.WEB)))
+    for step in (REPAIR_STEP, language_step(LanguageConfig(keep=languages))):
         run(step)
     cfg = BoilerplateConfig()
     web = [table for table in batches if table["kind"][0].as_py() == SourceKind.WEB]

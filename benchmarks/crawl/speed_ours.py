@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from arriero.data.extract import EXTRACT_STEP
+from arriero.data.extract import extract_step
 from arriero.data.fingerprints import fingerprints
 from arriero.data.language import LanguageConfig, language_step
 from arriero.data.phase_read import row_of
@@ -45,7 +45,7 @@ def work(path: Path, origin: str) -> tuple[Counter[str], Counter[str]]:
     """Documents after, and seconds in each step."""
     steps = [language_step(LanguageConfig()), quality_step(QualityConfig())]
     if origin == "warc":
-        steps.insert(0, EXTRACT_STEP)
+        steps.insert(0, extract_step(html=True))
     left: Counter[str] = Counter()
     spent: Counter[str] = Counter()
     started = time.perf_counter()
