@@ -122,8 +122,9 @@ def _unwrapped(answer: str) -> tuple[int, Any]:
             raise getattr(errors, name)(found["message"])
 
 
-def _live_with_parent() -> None:
+def _begin_worker() -> None:
     """Ends this process soon after the one that started it, which may be killed; Ctrl-C is for that one to heed."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the other cores have workers of their own
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
 
@@ -155,7 +156,7 @@ def run_units(job: Callable[[U], Any], units: Sequence[U], cfg: EngineConfig) ->
         def __init__(self, guarded: _Guarded[U]) -> None:
             self.guarded = guarded
             if native:
-                _live_with_parent()
+                _begin_worker()
 
         @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=1)
         def run(self, index: Any) -> Any:
