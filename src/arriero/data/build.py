@@ -194,7 +194,7 @@ class _Corpus:
                     sizes[split][source_of[name]] += part["bytes"]
         came_in = {name: source.documents for name, source in self.records.items()}
         report = funnel(came_in, {step: drops.get(step, {}) for step in STEPS}, kept)
-        _check_left(report, any(source.heldout for source in self.sources))
+        _check_left(report, any(source.heldout.names for source in self.sources))
         out = self.phase.context.out
         parts = {split: self._parts(split, source_of) for split in SPLITS}
         write_parts(out, parts)
@@ -240,6 +240,7 @@ class _Corpus:
 
 
 def _check_left(report: Mapping[str, Any], is_heldout: bool) -> None:
+    """`is_heldout`: modules are held out by name. A share of few modules may be none."""
     if not report["train"]:
         left = f"{report['heldout']} are left, all held out" if report["heldout"] else "none is left"
         raise InputError(
@@ -248,7 +249,7 @@ def _check_left(report: Mapping[str, Any], is_heldout: bool) -> None:
         )
     if is_heldout and not report["heldout"]:
         raise InputError(
-            "No held-out text to measure with: the crawl holds modules (sites, files) out, and none of their documents "
+            "No held-out text to measure with: the crawl holds modules or files out, and none of their documents "
             f"is left; {worst_step(report['steps'])}. Give more or other text, hold out a larger share or by another "
             "seed, or set the crawl's heldout_share to 0 if nothing is to be measured."
         )
