@@ -88,11 +88,11 @@ def index_file(number: int) -> str:
 
 
 class _Tokens:
-    """All files as one array, in their order. A file is compared with its checksum when it is first read: once in a
-    process, about a second per GB, and never if nothing of it is read. Sizes are compared at once."""
+    """All files as one array, in their order. Sizes are compared at once; if `check`, a file with its checksum when it
+    is first read: about a second per GB."""
 
-    def __init__(self, folder: Path, files: list[ShardFile], dtype: np.dtype[Any]) -> None:
-        self._folder, self._files, self._dtype = folder, files, dtype
+    def __init__(self, folder: Path, files: list[ShardFile], dtype: np.dtype[Any], check: bool) -> None:
+        self._folder, self._files, self._dtype, self._check = folder, files, dtype, check
         self._maps: list[NDArray[Any] | None] = [None] * len(files)
         self._lengths = np.array([file.tokens for file in files], np.int64)
         self._ends = np.cumsum(self._lengths)
@@ -123,7 +123,7 @@ class _Tokens:
         if known is None:
             file = self._files[number]
             path = self._folder / tokens_file(file.number)
-            if file_digest(path) != file.sha256:
+            if self._check and file_digest(path) != file.sha256:
                 raise _damaged(path, "its checksum is not the one")
             # Not np.memmap: each slice of it would make another, which costs more than what is read.
             known = self._maps[number] = np.memmap(path, dtype=self._dtype, mode="r").view(np.ndarray)
@@ -152,11 +152,17 @@ class ShardReader:
     Windows do not cross from one source into another. `windows` counts those of one pass over the mixture. `epochs`
     replace those of the shards for the sources that they name, by name or kind; 0 leaves a source out. Raises
     ConfigError on an unknown source, InputError if the folder holds less than one window, ArtifactError if a file is
-    damaged: its size when opening, its content when it is first read.
+    damaged: its size when opening, its content when it is first read. A run that is resumed has read them: without
+    `check` it goes on at once.
     """
 
     def __init__(
-        self, folder: Path, sequence_length: int, seed: int, epochs: Mapping[str, float] | None = None
+        self,
+        folder: Path,
+        sequence_length: int,
+        seed: int,
+        epochs: Mapping[str, float] | None = None,
+        check: bool = True,
     ) -> None:
         self.sequence_length = sequence_length
         self.seed = seed
@@ -179,7 +185,7 @@ class ShardReader:
         files = [ShardFile(**file) for file in about["files"]]
         self._size = min(BLOCK, self.windows)
         self._known: tuple[int, NDArray[np.int64]] | None = None
-        self._tokens = _Tokens(folder, files, np.dtype(about["dtype"]).newbyteorder("<"))
+        self._tokens = _Tokens(folder, files, np.dtype(about["dtype"]).newbyteorder("<"), check)
 
     def batch(self, step: int, batch_size: int) -> NDArray[np.int64]:
         """The windows of a step, (B, T + 1) int64: a function of the arguments, the seed and the shards alone."""

@@ -33,7 +33,13 @@ from arriero.rlhf.kl import kl_k1, kl_k3, sequence_kl
 from arriero.rlhf.policy import Policy
 from arriero.rlhf.ppo_loss import clipped, policy_loss, value_loss
 from arriero.rlhf.rollout import MicroBatch, Rollout, Sampled, derive_seed, mini_batches
-from arriero.train.checkpoint import load_checkpoint, restore_training_state, save_checkpoint, training_state
+from arriero.train.checkpoint import (
+    CHECKPOINT_FOLDER,
+    load_checkpoint,
+    restore_training_state,
+    save_checkpoint,
+    training_state,
+)
 from arriero.train.loop import CheckpointClock
 from arriero.train.optimizer import OptimizerConfig, build_optimizer
 from arriero.train.schedule import lr_at
@@ -260,7 +266,7 @@ def train(
 
     Killed at any moment, it goes on from the last checkpoint to the same bytes. Raises Stopped after saving.
     """
-    cfg, folder = trainer.cfg, context.scratch / "checkpoint"
+    cfg, folder = trainer.cfg, context.scratch / CHECKPOINT_FOLDER
     if (found := load_checkpoint(folder)) is not None:
         best = trainer.restore(found[0])
         saved = found[1]["state"]

@@ -18,6 +18,9 @@ from arriero.errors import ArtifactError, InputError
 STATE = "state.json"
 
 
+CHECKPOINT_FOLDER = "checkpoint"  # of a stage's scratch
+
+
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Replaces the checkpoint in `folder`, atomically. `state` holds JSON values and must have a "step"."""
     path = folder / f"step-{state['step']:08d}.safetensors"

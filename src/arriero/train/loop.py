@@ -13,7 +13,13 @@ from torch import nn
 from arriero.artifacts import StageContext
 from arriero.errors import Stopped
 from arriero.model.transformer import Block
-from arriero.train.checkpoint import load_checkpoint, restore_training_state, save_checkpoint, training_state
+from arriero.train.checkpoint import (
+    CHECKPOINT_FOLDER,
+    load_checkpoint,
+    restore_training_state,
+    save_checkpoint,
+    training_state,
+)
 from arriero.train.optimizer import OptimizerConfig, build_optimizer
 from arriero.train.schedule import lr_at
 from arriero.train.step import LossSum, train_step
@@ -65,7 +71,7 @@ def fit(
     stop; ArtifactError if the checkpoint is damaged; ArrieroError if training diverges.
     """
     adamw = build_optimizer(module.parameters(), optimizer)
-    folder = context.scratch / "checkpoint"
+    folder = context.scratch / CHECKPOINT_FOLDER
     start = 0
     if (found := load_checkpoint(folder)) is not None:
         restore_training_state(module, adamw, found[0])

@@ -26,6 +26,7 @@ from arriero.model import (
 )
 from arriero.model.checkpoint import TOKENIZER
 from arriero.tokenizer import load_tokenizer
+from arriero.train.checkpoint import CHECKPOINT_FOLDER
 from arriero.train.loop import fit
 from arriero.train.loss import language_model_loss
 from arriero.train.optimizer import OptimizerConfig
@@ -116,7 +117,8 @@ def train_model(cfg: PretrainConfig, inputs: Inputs, context: StageContext) -> T
     """The trained model; `context` gets its series, and its checkpoints while it is not done."""
     tokenizer, base = inputs.maybe("tokenizer"), inputs.maybe("base")
     model = starting_model(cfg, tokenizer, base).to(context.machine.device)
-    reader = ShardReader(inputs.one("shards").path, cfg.sequence_length, cfg.seed, cfg.epochs)
+    shards, fresh = inputs.one("shards").path, not (context.scratch / CHECKPOINT_FOLDER).exists()
+    reader = ShardReader(shards, cfg.sequence_length, cfg.seed, cfg.epochs, check=fresh)
     vocabulary = base.path / TOKENIZER if base is not None else inputs.one("tokenizer").path
     # Not the vocabularies' sizes: a released model's is often padded beyond its tokenizer's.
     own = load_tokenizer(vocabulary)
