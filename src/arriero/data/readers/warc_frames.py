@@ -133,9 +133,7 @@ class _GzipStream(_Stream):
 
 
 def frames(raw: RawFile, types: frozenset[bytes]) -> Iterator[Frame]:
-    """The records of the given types. After a broken one it goes on at the next that begins a gzip member (or, in
-    plain files, a line).
-    """
+    """The records of the given types. After a broken one it goes on at the next (in gzip, that begins a member)."""
     start = raw.read(CHUNK)
     is_gzip = not start.lstrip().startswith(b"WARC/") and (GZIP in start or raw.uri.endswith(".gz"))
     offset = 0
@@ -194,6 +192,8 @@ def _header(stream: _Stream) -> tuple[int, int, bytes]:
             raise Rejected("bad_header", "the record's header does not end")
     header = bytes(memoryview(stream.buffer)[: end + 2])
     length, type = LENGTH.search(header), TYPE.search(header)
+    if VERSION.search(header, 1):
+        raise Rejected("bad_header", "another record begins within the record's header")
     if length is None or type is None:
         raise Rejected("bad_header", "the record's header has no valid Content-Length, or no WARC-Type")
     return end + 4, int(length[1]), type[1].lower()
