@@ -276,7 +276,8 @@ def test_time_is_linear_where_every_place_is_a_candidate(unit: str) -> None:
         return time.process_time() - started
 
     seconds(2_000)
-    assert seconds(160_000) < 16 * seconds(20_000)  # 8 times as long, and 64 times in quadratic time
+    # 8 times as long, and 64 times in quadratic time. The best of some tries: the machine may be busy.
+    assert min(seconds(160_000) for _ in range(2)) < 24 * min(seconds(20_000) for _ in range(3))
 
 
 def test_recall_and_precision_on_planted_cases_in_real_text() -> None:
