@@ -42,7 +42,13 @@ def run_build(
 def sources_of(corpus: Path) -> list[SourceConfig]:
     """The folders of a corpus as sources."""
     return [
-        SourceConfig(name=name, path=str(corpus / name), kind=kind, **(CODE if kind is SourceKind.CODE else {}))
+        SourceConfig(
+            name=name,
+            path=str(corpus / name),
+            kind=kind,
+            licence="each package's own",
+            **(CODE if kind is SourceKind.CODE else {}),
+        )
         for name, kind in SOURCES
         if (corpus / name).is_dir()
     ]

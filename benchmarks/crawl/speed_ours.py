@@ -33,7 +33,11 @@ from arriero.data.sources import SourceKind
 def rows(path: Path, origin: str) -> Iterator[dict[str, str | None]]:
     # Extracted text counts as web text: Gopher's and C4's rules are its. Only from WARC does extraction stand before.
     source = SourceConfig(
-        name="web", path=str(path), kind=SourceKind.WEB, format="warc" if origin == "warc" else "jsonl"
+        name="web",
+        path=str(path),
+        kind=SourceKind.WEB,
+        format="warc" if origin == "warc" else "jsonl",
+        licence="each package's own",
     )
     for file in list_files(source):
         for record in read_file(file, source):

@@ -67,7 +67,7 @@ def write_all_formats(folder: Path) -> list[SourceConfig]:
 
 def source(path: Path, **settings: Any) -> SourceConfig:
     kind = SourceKind.WEB if path.name in ("warc", "html") else SourceKind.TEXT
-    return SourceConfig(name=path.name.partition(".")[0], path=str(path), kind=kind, **settings)
+    return SourceConfig(name=path.name.partition(".")[0], path=str(path), kind=kind, licence="CC0-1.0", **settings)
 
 
 def declare(root: Path, sources: list[SourceConfig], heldout_share: float = 0.2) -> Artifact:

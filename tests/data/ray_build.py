@@ -17,7 +17,7 @@ from declared_corpus import built
 from ray.cluster_utils import Cluster
 
 from arriero.artifacts import Artifact, Manifest, Store
-from arriero.data import decide, units
+from arriero.data import decide
 from arriero.data.build import BuildConfig
 from arriero.data.engine import EngineConfig
 
@@ -28,7 +28,7 @@ WORKER_CLASS = "UDFActor"
 
 def forced_apart() -> None:
     """Every phase on the cluster, however little there is to do."""
-    units.ALONE_BYTES = units.ALONE_ROWS = decide.ALONE_ROWS = 0
+    decide.ALONE_ROWS = 0
 
 
 def workers() -> dict[int, str]:

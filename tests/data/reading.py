@@ -16,7 +16,7 @@ from arriero.data.sources import SourceKind
 
 
 def source(path: Path | str, kind: SourceKind = SourceKind.TEXT, **settings: Any) -> SourceConfig:
-    return SourceConfig(name="s", path=str(path), kind=kind, **settings)
+    return SourceConfig(name="s", path=str(path), kind=kind, licence="CC0-1.0", **settings)
 
 
 def read(path: Path | str, kind: SourceKind = SourceKind.TEXT, **settings: Any) -> list[Record | Quarantined]:

@@ -20,7 +20,7 @@ from declared_corpus import write_many
 
 from arriero.artifacts import Artifact, Store
 from arriero.config import resolved
-from arriero.data.units import ALONE_BYTES
+from arriero.data.build import ALONE_BYTES
 
 pytestmark = pytest.mark.full
 

@@ -16,7 +16,7 @@ from reading import warc_record
 from small_crawl import page
 
 from arriero.corpus import read, read_parts
-from arriero.data import decide, phase_write, sieve, units
+from arriero.data import build, decide, phase_write, sieve
 from arriero.data.build import BuildConfig
 from arriero.data.engine import EngineConfig
 from arriero.data.readers.records import BOMB_BYTES
@@ -52,7 +52,7 @@ def test_workers_and_sizes_of_units_decide_nothing(tmp_path: Path, monkeypatch: 
     (tmp_path / "copies.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in copies))
     crawl = declare(tmp_path, [*given, source(tmp_path / "copies.jsonl")])
     one = built(tmp_path / "one", crawl, BuildConfig(engine=ALONE)).out
-    monkeypatch.setattr(units, "ALONE_BYTES", 0)
+    monkeypatch.setattr(build, "ALONE_BYTES", 0)
     monkeypatch.setattr(decide, "ALONE_ROWS", 0)
     monkeypatch.setattr(decide, "BUCKET_ROWS", 20)
     two = built(tmp_path / "two", crawl, BuildConfig(engine=EngineConfig(workers=2)))

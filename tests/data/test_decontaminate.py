@@ -94,7 +94,7 @@ def test_an_equal_hash_is_no_match() -> None:
     words = [f"w{n}" for n in range(14)]
     swapped = " ".join([words[1], words[0], *words[2:]])
     short = "Who waters the garden now?"
-    with mock.patch.object(skipgrams, "_MULTIPLIER", np.uint64(1)):  # which leaves the sum of the words
+    with mock.patch.object(skipgrams, "ODD", np.uint64(1)):  # which leaves the sum of the words
         assert shares(" ".join(words), swapped) == 12 / 14
         assert found(short, "", "Now who waters the garden?") == [None]
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from arriero.artifacts.files import write_json
 from arriero.corpus import read, read_parts
 from arriero.data import shards as data_shards
+from arriero.data.engine import EngineConfig
 from arriero.data.mixture import MixtureConfig, mixture
 from arriero.data.shards import ShardsConfig, encoded, part_budgets, write_shards
 from arriero.data.sources import Source, SourceKind
@@ -144,10 +145,13 @@ def test_a_budget_takes_a_prefix_of_the_stream(texts: list[str], budget: int, si
     assert taken[:-1] == lengths[: max(0, len(taken) - 1)]
 
 
-def test_equal_bytes_for_any_number_of_workers_and_after_a_stop(tmp_path: Path) -> None:
+def test_equal_bytes_for_any_number_of_workers_and_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_shards, "ALONE_BYTES", 0)
     cfg = ShardsConfig(max_tokens=500)
     alone, _ = shards(tmp_path / "alone", Bytes(), cfg)
-    both, _ = shards(tmp_path / "both", Bytes(), ShardsConfig(max_tokens=500, workers=2))
+    both, _ = shards(tmp_path / "both", Bytes(), ShardsConfig(max_tokens=500, engine=EngineConfig(workers=2)))
     assert digests(alone) == digests(both)
     root = tmp_path / "stopped"
     made = corpus(root / "corpus")

@@ -11,7 +11,6 @@ Map: `line_counts` of each batch. Reduce: `repeated_lines` of all counts, bucket
 memory is bounded. Map again: `remove_lines`.
 """
 
-import hashlib
 import math
 import zlib
 from collections.abc import Iterable, Iterator
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from arriero.config import config, setting
 from arriero.data.documents import Step, with_columns, with_edits
+from arriero.data.hashing import ODD, hash64
 from arriero.data.sites import site_of
 from arriero.data.sources import SourceKind
 
@@ -37,7 +37,6 @@ COUNTS = pa.schema(
 REPEATED = pa.schema([("site", pa.uint64()), ("line", pa.uint64())])
 ALL_DOCUMENTS = 0
 MERGE_ROWS = 1 << 21  # 64 MB of counts, before they are added up
-MIX = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplication is a bijection of 64-bit words
 
 
 @config
@@ -133,7 +132,7 @@ def line_keys(repeated: pa.Table) -> NDArray[np.uint64]:
 
 
 def _keys(site: NDArray[np.uint64], line: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    return (site * MIX) ^ line
+    return (site * ODD) ^ line
 
 
 def _holds(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -159,7 +158,7 @@ def _site_hash(host: str) -> int:
 
 def _hash(data: bytes) -> int:
     """64 bits, never 0."""
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) or 1
+    return hash64(data) or 1
 
 
 def _edges(data: bytes, cfg: BoilerplateConfig) -> dict[tuple[int, int], int]:

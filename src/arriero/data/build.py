@@ -50,6 +50,7 @@ STEPS = (
     *("pii", "exact_duplicates", "near_duplicates"),
 )
 MB = 1_000_000
+ALONE_BYTES = 4 * MB  # fewer are read before other processes have started
 
 
 @config
@@ -78,7 +79,8 @@ def build(cfg: BuildConfig, inputs: Inputs, context: StageContext) -> dict[str, 
     cfg = _with_declared_epochs(cfg, sources)
     epochs = epochs_by_source(cfg.epochs, [_record(source, 0) for source in sources])
     by_source("caps", cfg.caps, [_record(source, 0) for source in sources])  # a wrong name fails before any work
-    phase = Phase(context, cfg.engine).suited(bytes=sum(file.bytes for source in sources for file in source.files))
+    size = sum(file.bytes for source in sources for file in source.files)
+    phase = Phase(context, cfg.engine).suited(size, ALONE_BYTES)
     units = read_units(sources, cfg.unit_bytes)
     read = phase.run("read", units, ReadWork(cfg.language, cfg.boilerplate))
     check_quarantine(read, cfg.max_quarantined)

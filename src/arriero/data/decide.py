@@ -102,7 +102,7 @@ def _check_ids(files: Sequence[Path], bucket: Bucket) -> None:
 
 def decide_all(phase: Phase, folders: Sequence[Path], rows: int, pii: PiiConfig, epochs: Mapping[str, float]) -> Path:
     """Writes the file of decisions (`decisions`) on the documents of the units in `folders`; gives its path."""
-    phase = phase.suited(rows=rows)
+    phase = phase.suited(rows, ALONE_ROWS)
     path = phase.context.scratch / "decisions.parquet"
     if not folders:
         write_decisions(path, {})

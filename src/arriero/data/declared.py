@@ -6,6 +6,7 @@ The paper names none of its sources (section 2.1); here each declares its licenc
 import hashlib
 import os
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,16 @@ def declare(cfg: DeclaredConfig, _: Inputs, context: StageContext) -> dict[str, 
 
 def _digest(file: SourceFile) -> str | None:
     """SHA-256 of a file on this machine. Of what lies in an object store only name and size are known beforehand."""
-    return None if is_remote(file.uri) or not os.path.isfile(file.uri) else file_digest(Path(file.uri))
+    if is_remote(file.uri) or not os.path.isfile(file.uri):
+        return None
+    about = os.stat(file.uri)
+    return _digest_of(file.uri, about.st_size, about.st_mtime_ns)
+
+
+@cache
+def _digest_of(path: str, size: int, changed: int) -> str:  # noqa: ARG001 - they say whether it is the same file still
+    """Read once, for the stage's id and for its list."""
+    return file_digest(Path(path))
 
 
 def outside(cfg: DeclaredConfig) -> dict[str, str]:

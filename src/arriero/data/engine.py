@@ -51,7 +51,7 @@ class EngineConfig:
         None, "address of the Ray cluster; null: RAY_ADDRESS, else one is started here", operational=True
     )
     workers: int | None = setting(
-        None, "worker processes; null: one for each core (on Ray, of the cluster)", operational=True, ge=1
+        None, "worker processes; null: machine.threads, on Ray one for each core of the cluster", operational=True, ge=1
     )
 
 
@@ -71,12 +71,12 @@ def _start(runner: str, address: str | None) -> None:
         daft.set_runner_ray(address=address, noop_if_initialized=True)
 
 
-def worker_count(cfg: EngineConfig) -> int:
-    """How many units are computed at a time."""
+def worker_count(cfg: EngineConfig, threads: int) -> int:
+    """How many units are computed at a time; `threads` are this machine's."""
     if cfg.workers is not None:
         return cfg.workers
     if cfg.runner == "native":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return threads
     _start(cfg.runner, cfg.address)
     ray: Any = importlib.import_module("ray")  # an optional extra, and slow to import
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -136,14 +136,16 @@ def _begin_worker() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def run_units(job: Callable[[U], Any], units: Sequence[U], cfg: EngineConfig) -> Iterator[tuple[int, Any]]:
+def run_units(
+    job: Callable[[U], Any], units: Sequence[U], cfg: EngineConfig, threads: int
+) -> Iterator[tuple[int, Any]]:
     """(index of the unit, its result) in the order in which they are done. `job` and `units` must be picklable.
 
     One worker on this machine is this process. Raises what the job raised if that is an ArrieroError or an OSError, and
     EngineError if work was lost. Any other exception of the job's is a RuntimeError here.
     """
     guarded = _Guarded(job, units)
-    workers = worker_count(cfg)
+    workers = worker_count(cfg, threads)
     if cfg.runner == "native" and workers == 1:
         yield from ((index, job(unit)) for index, unit in enumerate(units))
         return

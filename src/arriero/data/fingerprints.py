@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from arriero.data.engine import minhash
+from arriero.data.hashing import ODD, mixed
 
 NGRAM = 2
 BANDS = 36
@@ -127,19 +128,12 @@ def _digests(lower: pa.LargeStringArray) -> NDArray[np.uint64]:
     return np.frombuffer(digests, "<u8").reshape(-1, 2)
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele and others, 2014): each bit of the result hangs on every bit of the value."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
 def _band_hashes(signature: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """(documents, BANDS): one number for the ROWS minima of a band."""
     rows = signature.reshape(-1, BANDS, ROWS).astype(np.uint64)
-    hashes = np.full(rows.shape[:2], 0x9E3779B97F4A7C15, np.uint64)
+    hashes = np.full(rows.shape[:2], ODD)
     for row in range(ROWS):
-        hashes = _mixed(hashes + rows[:, :, row])
+        hashes = mixed(hashes + rows[:, :, row])
     return hashes
 
 

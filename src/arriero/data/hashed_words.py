@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from arriero.data.hashing import ODD
+
 Hashes = NDArray[np.uint64]
 
 PUNCTUATION = ".,;:!?()[]{}<>\"'`“”‘’«»…*_"
-_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
+_BASE = int(ODD)  # odd, so that it has an inverse modulo 2^64
 _INVERSE = pow(_BASE, -1, 1 << 64)
 _MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)
 _FOLD = np.uint64(32)

@@ -17,9 +17,6 @@ class Heldout:
     share: float = 0.0
     seed: int = 0
 
-    def __bool__(self) -> bool:
-        return bool(self.names) or self.share > 0
-
     def __contains__(self, module: str) -> bool:
         return module in self.names or (self.share > 0 and seeded_fraction(self.seed, module) < self.share)
 

@@ -8,7 +8,6 @@ A unit is one of phase `read`. Its folder holds `documents.parquet` with the tex
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from arriero.data.boilerplate import BoilerplateConfig, boilerplate_step
 from arriero.data.decontaminate import decontamination_step, read_questions
 from arriero.data.documents import SCHEMA, Step, with_blank
 from arriero.data.fingerprints import FINGERPRINTS, fingerprints
+from arriero.data.hashing import hash64
 from arriero.data.heldout import Heldout
 from arriero.data.pii import PiiConfig, PiiScan, web_sites
 from arriero.data.quality import quality_step
@@ -101,7 +101,7 @@ def with_columns(table: pa.Table, heldout: Heldout) -> pa.Table:
     table = table.append_column("bytes", pc.binary_length(table["text"]).cast(pa.int64()))
     table = table.append_column("site", pa.array(web_sites(table), pa.string()))
     table = table.append_column("heldout", pa.array(heldout.mask(table["module"])))
-    hashes = [int.from_bytes(blake2b(id.encode(), digest_size=8).digest(), "little") for id in table["id"].to_pylist()]
+    hashes = [hash64(id.encode()) for id in table["id"].to_pylist()]
     table = table.append_column(ID_HASH, pa.array(hashes, pa.uint64()))
     prints = fingerprints(table["text"])
     for name in prints.column_names:

@@ -5,7 +5,6 @@ a high volume of personal information about private individuals". The paper name
 site is a registrable domain, and its measure is the number of distinct findings per 1000 words.
 """
 
-import hashlib
 from collections import Counter
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 
 from arriero.config import config, setting
 from arriero.data.documents import with_columns, with_edits
+from arriero.data.hashing import hash64
 from arriero.data.pii_detectors import Finding, find_in_bytes
 from arriero.data.sites import site_of
 from arriero.data.sources import SourceKind
@@ -81,7 +81,7 @@ class PiiScan:
             kinds = Counter(finding.kind for finding in findings)
             edits[row] = "pii " + " ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
             if (site := sites[row]) is not None:
-                self._findings.update((site, _hash(data[finding.start : finding.end])) for finding in findings)
+                self._findings.update((site, hash64(data[finding.start : finding.end])) for finding in findings)
         text = pc.replace_with_mask(texts, pa.array(held), pa.array(redacted, pa.large_binary()))
         return with_edits(with_columns(table, text=text), edits)
 
@@ -101,10 +101,6 @@ class PiiScan:
         """Words of each site's documents."""
         rows = sorted(self._words.items())
         return pa.table([[site for site, _ in rows], [count for _, count in rows]], schema=WORDS_SCHEMA)
-
-
-def _hash(value: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(value, digest_size=8).digest(), "little")
 
 
 def crowded_sites(findings: pa.Table, words: pa.Table, cfg: PiiConfig) -> list[str]:
@@ -127,5 +123,5 @@ def in_bucket(table: pa.Table, bucket: int, buckets: int) -> pa.Table:
     if buckets == 1 or not len(table):
         return table
     sites = table["site"].combine_chunks().dictionary_encode()
-    mine = np.array([_hash(site.encode()) % buckets == bucket for site in sites.dictionary.to_pylist()])
+    mine = np.array([hash64(site.encode()) % buckets == bucket for site in sites.dictionary.to_pylist()])
     return table.filter(pa.array(mine[np.asarray(sites.indices)]))

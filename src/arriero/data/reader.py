@@ -17,19 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arriero.artifacts.files import file_digest, read_json
+from arriero.data.hashing import mixed
 from arriero.errors import ArtifactError, ConfigError, InputError
 
 SHARDS_FILE = "shards.json"
 
 BLOCK = 4096  # positions whose order is computed at once: numpy's calls cost more than a small batch's numbers
 ROUNDS = 6  # four are enough for a pseudo-random permutation of large domains; small ones want more
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of SplitMix64: every input bit changes every output bit with probability near one half."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 def round_keys(*parts: int) -> NDArray[np.uint64]:
@@ -40,7 +34,7 @@ def round_keys(*parts: int) -> NDArray[np.uint64]:
 
 def _below(bound: np.uint64, values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Mixed values as numbers below `bound` < 2^32, by multiplication (Lemire, arXiv:1805.10941): division is slow."""
-    return (_mix(values) >> np.uint64(32)) * bound >> np.uint64(32)
+    return (mixed(values) >> np.uint64(32)) * bound >> np.uint64(32)
 
 
 def permute(positions_N: NDArray[np.int64], size: int, keys: NDArray[np.uint64]) -> NDArray[np.int64]:

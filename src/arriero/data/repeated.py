@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from arriero.artifacts.files import replacing
 from arriero.data.boilerplate import REPEATED, BoilerplateConfig, repeated_lines
-from arriero.data.units import BUCKET_ROWS, Bucket, Phase
+from arriero.data.units import ALONE_ROWS, BUCKET_ROWS, Bucket, Phase
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def find_repeated(phase: Phase, folders: Sequence[Path], cfg: BoilerplateConfig)
     files = tuple(folder / "lines.parquet" for folder in folders)
     rows = sum(pq.read_metadata(file).num_rows for file in files)
     buckets = [Bucket(number, 1 + rows // BUCKET_ROWS) for number in range(1 + rows // BUCKET_ROWS)]
-    phase.suited(rows=rows).run("boilerplate", buckets, _Repeated(files, cfg))
+    phase.suited(rows, ALONE_ROWS).run("boilerplate", buckets, _Repeated(files, cfg))
     found = [pq.read_table(phase.folder("boilerplate", bucket.name) / "repeated.parquet") for bucket in buckets]
     path = phase.context.scratch / "repeated.parquet"
     with replacing(path) as file:

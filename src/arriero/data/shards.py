@@ -35,8 +35,8 @@ from arriero.tokenizer import Tokenizer, load_tokenizer
 
 TOKENS, INDEX = "tokens.bin", "index.parquet"  # of a unit
 BATCH_BYTES = 1 << 20  # of text, tokenised at once: its ids are Python's own numbers, some 40 bytes each
+ALONE_BYTES = 1 << 26  # of text: fewer are encoded before two processes, which import torch, have started
 LEAST_TOKENS = 1 << 16  # of a part under max_tokens: less would hold the beginnings of documents only
-BYTES_A_WORKER = 1 << 25  # of text: with less, starting a process takes longer than the text
 
 
 @config
@@ -50,9 +50,7 @@ class ShardsConfig:
         ge=1,
     )
     seed: int = setting(1, "order of the documents, and which are taken under max_tokens", ge=0)
-    workers: int | None = setting(
-        None, "processes that tokenise; default: machine.threads", unit="processes", ge=1, operational=True
-    )
+    engine: EngineConfig = setting(EngineConfig(), "where the work is done")
 
 
 @dataclass(frozen=True)
@@ -192,8 +190,7 @@ def write_shards(
     """Writes the files of all parts and shards.json; returns the metrics. `load` must be picklable."""
     sources = read_json(corpus / "mixture.json")["sources"]
     work = planned(corpus, sources, cfg)
-    few = max(1, sum(one.part.bytes for one in work) // BYTES_A_WORKER)
-    phase = Phase(context, EngineConfig(workers=cfg.workers or min(context.machine.threads, few)))
+    phase = Phase(context, cfg.engine).suited(sum(one.part.bytes for one in work), ALONE_BYTES)
     files = [ShardFile(**made) for made in phase.run("parts", work, Tokenise(corpus, load, cfg.seed))]
     for one in work:
         place(phase.folder("parts", one.name) / TOKENS, context.out / tokens_file(one.number))

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from arriero.data.hashing import ODD
+
 EXACT = 10  # tokens at the head of a span that must agree; a span is longer than that
 BUDGET = 4  # positions of a span that may differ
 
@@ -24,7 +26,6 @@ _LEAST_CODE = SAMPLE_BORDER
 
 _BLOCK = 32  # positions compared at a time
 _PAIRS = 1 << 14  # pairs extended at a time, which bounds the memory to about 20 MB
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
@@ -62,12 +63,12 @@ def ngram_hashes(code_N: Codes, longest: int) -> Iterator[tuple[int, Hashes]]:
     value_N = _values(code_N)
     hash_N = np.zeros(len(code_N), np.uint64)
     for length in range(1, min(longest, len(code_N)) + 1):
-        hash_N = hash_N[: len(code_N) - length + 1] * _MULTIPLIER + value_N[length - 1 :]
+        hash_N = hash_N[: len(code_N) - length + 1] * ODD + value_N[length - 1 :]
         yield length, hash_N
 
 
 def _values(codes: Codes) -> Hashes:
-    return (codes - _LEAST_CODE + 1).astype(np.uint64) * _MULTIPLIER
+    return (codes - _LEAST_CODE + 1).astype(np.uint64) * ODD
 
 
 class NgramIndex:
@@ -76,7 +77,7 @@ class NgramIndex:
     def __init__(self, code_N: Codes, starts: Ints, length: int) -> None:
         hash_G = np.zeros(len(starts), np.uint64)
         for offset in range(length):  # as in `ngram_hashes`
-            hash_G = hash_G * _MULTIPLIER + _values(code_N[starts + offset])
+            hash_G = hash_G * ODD + _values(code_N[starts + offset])
         order = np.argsort(hash_G, kind="stable")
         self.length = length
         self.start_G = starts[order]
@@ -89,7 +90,7 @@ class NgramIndex:
         self._filter[self._slot(self.hash_U)] = True
 
     def _slot(self, hashes: Hashes) -> Hashes:
-        return (hashes * _MULTIPLIER) >> self._shift
+        return (hashes * ODD) >> self._shift
 
     def candidates(self, hash_N: Hashes) -> Iterator[tuple[Ints, Ints]]:
         """Pairs (position in the text, start in the samples) of equal hashes, about _PAIRS at a time."""

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from arriero.data.hashing import ODD
+
 Counts = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -22,7 +24,6 @@ STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 # Ends of sentences in the scripts of most of the web; datatrove's list has those of all scripts. No quotes, as there.
 TERMINAL_PUNCTUATION = tuple(".?!。？！．｡؟۔।॥։።။។‼‽⁇⁈⁉")
 BULLETS = tuple(bullet + blank for bullet in "•‣*-" for blank in " \t\u00a0")
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplication is a bijection of 64-bit words
 _FOLD = np.uint64(29)
 
 
@@ -101,7 +102,7 @@ class RepeatedNgrams:
         code_P[place_P], code_P[border] = words.code_P[among_P], len(words.vocabulary) + borders
         length_P[place_P] = words.length_P[among_P]
         self.reach = np.concatenate([[0.0], np.cumsum(length_P)])  # characters before each word
-        self._mixed_P = code_P * _MULTIPLIER
+        self._mixed_P = code_P * ODD
         self.n = 1
         self.start_C: Ints = np.arange(size)
         self._key_C = self._mixed(self.owner_P.astype(np.uint64), self._mixed_P)
@@ -109,7 +110,7 @@ class RepeatedNgrams:
 
     @staticmethod
     def _mixed(key: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        mixed: NDArray[np.uint64] = (key ^ (key >> _FOLD) ^ word) * _MULTIPLIER
+        mixed: NDArray[np.uint64] = (key ^ (key >> _FOLD) ^ word) * ODD
         return mixed
 
     def _grow(self, n: int) -> None:

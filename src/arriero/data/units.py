@@ -20,9 +20,7 @@ from arriero.errors import InputError
 
 MANIFEST_FILE = "unit.json"
 BUCKET_ROWS = 8_000_000  # about 200 MB of hashes and numbers
-# Less is done before other processes have started.
-ALONE_ROWS = 1_000_000
-ALONE_BYTES = 4_000_000
+ALONE_ROWS = 1_000_000  # fewer are gone through before other processes have started
 MOST_FAILURES = 3  # of the engine, one after the other, in which no unit was finished
 
 
@@ -140,7 +138,7 @@ class Phase:
         failures = 0
         while pending:
             try:
-                for _, seconds in run_units(_Job(folder, work), pending, self.engine):
+                for _, seconds in run_units(_Job(folder, work), pending, self.engine, self.context.machine.threads):
                     timings.update(seconds)
                     bar.advance()
                     self.context.check_stop()
@@ -158,10 +156,10 @@ class Phase:
             pending = left
         return timings
 
-    def suited(self, *, rows: int = ALONE_ROWS, bytes: int = ALONE_BYTES) -> "Phase":
-        """The same; on this machine in this process alone, if there are few rows or bytes to go through."""
-        few = rows < ALONE_ROWS or bytes < ALONE_BYTES
-        return Phase(self.context, EngineConfig(workers=1)) if few and self.engine.runner == "native" else self
+    def suited(self, size: int, least: int) -> "Phase":
+        """The same; but on this machine in this process alone, if of rows or bytes there are fewer than `least`."""
+        few = size < least and self.engine.runner == "native"
+        return Phase(self.context, EngineConfig(workers=1)) if few else self
 
     def folder(self, name: str, unit: str) -> Path:
         """Where a finished unit's files lie."""

@@ -54,7 +54,7 @@ class SourceConfig:
         SourceFormat.AUTO,
         "warc, wet, html, jsonl, parquet or text; auto: by the files' endings, an error where they do not agree",
     )
-    licence: str = setting("not stated", "licence of the texts, as the manifest and the model card state it")
+    licence: str = setting(..., "licence of the texts, as the manifest and the model card state it", min_length=1)
     epochs: float | None = setting(
         None, "passes over the source in one pass over the mixture; null: by its kind", unit="epochs", gt=0
     )
@@ -102,7 +102,7 @@ def crawl_sources(folder: Path, sources: list[Source]) -> list[SourceConfig]:
                 path=str(path),
                 kind=source.kind,
                 format=SourceFormat.WARC if is_warc else SourceFormat.JSONL,
-                licence=", ".join(source.licences),
+                licence=", ".join(source.licences) or "not stated",
                 rows_of=[] if is_warc else sharing,
             )
         )
